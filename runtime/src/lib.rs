@@ -1,0 +1,34 @@
+//! Terapi, a sync runtime. Somebody else's HTTP API is on one side, the user's own app on the other. A *sync script*,
+//! compiled to a WebAssembly component, pulls pages from the API and saves records; Terapi runs it in a sandbox limited in
+//! fuel and memory, keeps the records, works out what really changed, and serves the app just those changes.
+//!
+//! ```text
+//! external API ──http──► script (sandbox) ──batch-save──► store ──changes since cursor──► the user's app
+//!                           ▲  last-sync-date, checkpoint ◄──┘
+//! ```
+//!
+//! A map, in the direction in which things flow:
+//!
+//! | module | what is behind its door |
+//! |---|---|
+//! | [`runtime`] | the façade: everything that the command line can ask for |
+//! | [`script`] | what a script says of itself, and why one is refused |
+//! | [`sandbox`] | `Sandbox::load` and `Sandbox::run`: where scripts of strangers run, and the host functions they call |
+//! | [`egress`] | `Egress::send`: the one way out, deny by default |
+//! | [`store`] | `Store`: records, changes, cursors, runs; knows nothing of Wasm |
+//! | [`run`], [`ids`], [`clock`] | values that all of them share |
+//! | [`cli`] | the command line |
+//! | [`demo`] | a local API and the example scripts, for `terapi demo`, tests and benches |
+//!
+//! The contract with scripts is not here but in `wit/`; what a script's author uses is in `guest-sdk/`.
+
+pub mod cli;
+pub mod clock;
+pub mod demo;
+pub mod egress;
+pub mod ids;
+pub mod run;
+pub mod runtime;
+pub mod sandbox;
+pub mod script;
+pub mod store;

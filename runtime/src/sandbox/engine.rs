@@ -1,0 +1,68 @@
+//! The one place where the engine is configured.
+
+use std::num::NonZeroUsize;
+
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use super::limits::{MAX_INSTANCES, MAX_TABLE_ELEMENTS};
+use super::outcome::MAX_FRAMES;
+
+/// The largest memory limit that an operator can set: slots of the pool are reserved, not used, at this size.
+pub const MAX_MEMORY: u64 = 1 << 30;
+/// Core memories a script may have: its own, and those of adapters and bundled libraries.
+const MEMORIES_A_RUN: u32 = 4;
+/// Bytes of a guest's stack. The fiber has as much again for host functions, which run on it.
+const GUEST_STACK: usize = 1 << 20;
+
+/// An engine with slots for `runs` runs at once. Where so much address space cannot be reserved (a container with a
+/// limit on it), instances are allocated one by one: slower to start, otherwise the same.
+pub(super) fn engine(runs: u32) -> wasmtime::Result<Engine> {
+    let pooled = Engine::new(&config(Some(pool(runs))));
+    match pooled {
+        Ok(engine) => Ok(engine),
+        Err(error) => {
+            tracing::warn!(%error, "no room for a pool of instances; allocating them one by one");
+            Engine::new(&config(None))
+        }
+    }
+}
+
+fn config(pool: Option<PoolingAllocationConfig>) -> Config {
+    let mut config = Config::new();
+    // What is metered: every instruction, in a way that a guest cannot opt out of and that yields the thread.
+    config.consume_fuel(true);
+    config.max_wasm_stack(GUEST_STACK);
+    config.async_stack_size(2 * GUEST_STACK);
+    // What a guest may be made of: what language toolchains emit today. Everything else is surface without a user.
+    config.wasm_component_model(true);
+    config.wasm_memory64(false);
+    config.wasm_tail_call(true);
+    config.wasm_custom_page_sizes(false);
+    config.wasm_wide_arithmetic(false);
+    // Authors are told where it went wrong, in their function names.
+    config.wasm_backtrace_max_frames(NonZeroUsize::new(MAX_FRAMES));
+    config.cranelift_opt_level(OptLevel::Speed);
+    if let Some(pool) = pool {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    }
+    config
+}
+
+fn pool(runs: u32) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    let instances = u32::try_from(MAX_INSTANCES).unwrap_or(u32::MAX);
+    pool.total_component_instances(runs);
+    pool.total_core_instances(runs.saturating_mul(instances));
+    pool.max_core_instances_per_component(instances);
+    pool.total_memories(runs.saturating_mul(MEMORIES_A_RUN));
+    pool.max_memories_per_component(MEMORIES_A_RUN);
+    pool.total_tables(runs.saturating_mul(MEMORIES_A_RUN));
+    pool.max_tables_per_component(MEMORIES_A_RUN);
+    pool.table_elements(MAX_TABLE_ELEMENTS);
+    pool.max_memory_size(usize::try_from(MAX_MEMORY).unwrap_or(usize::MAX));
+    pool.total_stacks(runs);
+    // A page of JSON and what is made of it stay mapped between runs; the rest is given back to the system.
+    pool.linear_memory_keep_resident(2 << 20);
+    pool.table_keep_resident(64 << 10);
+    pool
+}

@@ -1,0 +1,152 @@
+//! The host functions: what a script can do.
+//!
+//! Each takes what the guest gave, charges the run's budgets, and asks egress or the store. Errors of the script's own
+//! making are values that it gets; an error that ends the run is a trap with a typed reason.
+
+mod http;
+mod records;
+mod state;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::bindings::types::Budget as WitBudget;
+use super::limits::{Budget, Limiter, MAX_HANDLES, RunMeter};
+use super::stdio::{LogBuffer, Stdio};
+use crate::clock::Clock;
+use crate::egress::{Egress, Policy};
+use crate::ids::{ConnectionName, Timestamp, Variant};
+use crate::run::{Changes, Level};
+use crate::store::{DeleteGuard, Lease, ModelRule, Store, StoreError};
+
+/// What a guest's store holds.
+pub(super) struct HostState {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    pub(super) limiter: Limiter,
+    pub(super) meter: Arc<RunMeter>,
+    pub(super) log: Arc<LogBuffer>,
+    /// Absent while a script describes itself: then nothing but logging works.
+    pub(super) run: Option<RunHost>,
+}
+
+/// What a run works with.
+pub(super) struct RunHost {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) egress: Egress,
+    pub(super) policy: Arc<Policy>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Absent in an action, which writes no records.
+    pub(super) lease: Option<Lease>,
+    pub(super) connection: ConnectionName,
+    pub(super) variant: Variant,
+    pub(super) models: HashMap<String, ModelRule>,
+    pub(super) guard: DeleteGuard,
+    pub(super) run: crate::ids::RunId,
+    pub(super) last_sync_date: Option<Timestamp>,
+    pub(super) checkpoint: Option<String>,
+    pub(super) changes: Changes,
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) requests: Requests,
+    /// Answers given to the guest, still counted until it calls again: while they are copied both copies exist.
+    pub(super) handed_over: u64,
+}
+
+/// Requests that were started and not waited for. They end with the run.
+pub(super) struct Requests {
+    pub(super) last_ticket: u64,
+    pub(super) under_way: JoinSet<(u64, http::Answer)>,
+    pub(super) permits: Arc<Semaphore>,
+}
+
+/// How far a run is, for who watches it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Answers received.
+    pub pages: u64,
+    /// Bytes of answers received.
+    pub bytes: u64,
+    /// What was changed so far.
+    pub changes: Changes,
+}
+
+/// A host function was called where it must not be. Ends the call with this text.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotHere(pub(super) &'static str);
+
+impl HostState {
+    pub(super) fn new(meter: Arc<RunMeter>, log: Arc<LogBuffer>, run: Option<RunHost>) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_HANDLES);
+        // Nothing behind any of it: no files, no variables, no arguments, no sockets, no input.
+        let wasi = WasiCtx::builder()
+            .stdout(Stdio::new(Arc::clone(&log), Level::Info))
+            .stderr(Stdio::new(Arc::clone(&log), Level::Warn))
+            .max_random_size(64 << 10)
+            .build();
+        Self { wasi, table, limiter: Limiter::new(Arc::clone(&meter)), meter, log, run }
+    }
+
+    /// The run's means. The answers that were handed over with the last call are the guest's own by now.
+    fn enter(&mut self) -> wasmtime::Result<(&mut RunHost, &Arc<RunMeter>, &Arc<LogBuffer>)> {
+        self.meter.check_memory()?;
+        let run = self.run.as_mut().ok_or(NotHere(
+            "describe called a host function: it only describes the script and gets nothing to work with",
+        ))?;
+        self.meter.give_memory(std::mem::take(&mut run.handed_over));
+        Ok((run, &self.meter, &self.log))
+    }
+}
+
+impl RunHost {
+    /// Calls the store on a thread that may block.
+    async fn ask_store<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> wasmtime::Result<Result<T, StoreError>> {
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || ask(&*store)).await.map_err(wasmtime::Error::from)
+    }
+
+    /// Gives log lines to the store when enough have come together.
+    async fn pass_on_log(&self, log: &LogBuffer) -> wasmtime::Result<()> {
+        if let Some(lines) = log.take_chunk() {
+            let run = self.run;
+            if let Err(error) = self.ask_store(move |store| store.append_log(run, &lines)).await? {
+                tracing::error!(%error, %run, "lines of a run's log were lost");
+            }
+        }
+        Ok(())
+    }
+
+    fn show_progress(&self) {
+        let changes = self.changes;
+        self.progress.send_modify(|progress| progress.changes = changes);
+    }
+}
+
+impl WasiView for HostState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl super::bindings::types::Host for HostState {}
+
+impl From<Budget> for WitBudget {
+    fn from(budget: Budget) -> Self {
+        match budget {
+            Budget::HttpRequests => Self::HttpRequests,
+            Budget::HttpBytes => Self::HttpBytes,
+            Budget::Records => Self::Records,
+            Budget::RecordBytes => Self::RecordBytes,
+            Budget::StateBytes => Self::StateBytes,
+        }
+    }
+}

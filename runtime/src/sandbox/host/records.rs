@@ -1,0 +1,192 @@
+//! `terapi:sync/records`: everything is the store's work; here are budgets, models and the texts of errors.
+
+use super::{HostState, RunHost};
+use crate::ids::StreamKey;
+use crate::sandbox::bindings::records::{Entry, Error, Host, Listing, SaveSummary};
+use crate::sandbox::limits::{Budget, RunMeter};
+use crate::store::{self, Lease, ModelRule, StoreError};
+
+/// What one `list` returns at most, in bytes of JSON.
+const MAX_LIST_BYTES: usize = 4 << 20;
+/// What one `list` or `get-by-ids` returns at most, in records.
+const MAX_READ_RECORDS: usize = 1_000;
+
+impl Host for HostState {
+    async fn batch_save(&mut self, model: String, entries: Vec<Entry>) -> wasmtime::Result<Result<SaveSummary, Error>> {
+        self.write(model, entries, false).await
+    }
+
+    async fn batch_update(
+        &mut self,
+        model: String,
+        entries: Vec<Entry>,
+    ) -> wasmtime::Result<Result<SaveSummary, Error>> {
+        self.write(model, entries, true).await
+    }
+
+    async fn batch_delete(&mut self, model: String, ids: Vec<String>) -> wasmtime::Result<Result<u32, Error>> {
+        let (run, meter, _) = self.enter()?;
+        let bytes = ids.iter().map(String::len).sum();
+        let (lease, model) = match run.writer(&model).and_then(|it| charge(meter, ids.len(), bytes).map(|()| it)) {
+            Ok(it) => it,
+            Err(error) => return Ok(Err(error)),
+        };
+        let now = run.clock.now();
+        let deleted = run.ask_store(move |store| store.delete(&lease, &model.name, &ids, now)).await?;
+        Ok(deleted
+            .map(|deleted| {
+                run.changes.deleted += u64::from(deleted);
+                run.show_progress();
+                deleted
+            })
+            .map_err(Error::from))
+    }
+
+    async fn get_by_ids(&mut self, model: String, ids: Vec<String>) -> wasmtime::Result<Result<Vec<Entry>, Error>> {
+        let (run, meter, _) = self.enter()?;
+        if ids.len() > MAX_READ_RECORDS {
+            return Ok(Err(Error::BatchTooLarge(format!("{} ids, over {MAX_READ_RECORDS}", ids.len()))));
+        }
+        let stream = match run.stream(&model) {
+            Ok(stream) => stream,
+            Err(error) => return Ok(Err(error)),
+        };
+        let entries = run.ask_store(move |store| store.get(&stream, &ids)).await?;
+        match entries {
+            Ok(entries) => Ok(Ok(run.hand_over_entries(meter, entries)?)),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    async fn list(
+        &mut self,
+        model: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Listing, Error>> {
+        let (run, meter, _) = self.enter()?;
+        let stream = match run.stream(&model) {
+            Ok(stream) => stream,
+            Err(error) => return Ok(Err(error)),
+        };
+        let limit = (limit as usize).min(MAX_READ_RECORDS);
+        let listing = run.ask_store(move |store| store.list(&stream, after.as_deref(), limit, MAX_LIST_BYTES)).await?;
+        match listing {
+            Ok(listing) => {
+                let entries = run.hand_over_entries(meter, listing.entries)?;
+                Ok(Ok(Listing { entries, next: listing.next }))
+            }
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    async fn track_deletes_start(&mut self, model: String) -> wasmtime::Result<Result<(), Error>> {
+        let (run, _, _) = self.enter()?;
+        let (lease, model) = match run.writer(&model) {
+            Ok(it) => it,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(run.ask_store(move |store| store.track_deletes_start(&lease, &model.name)).await?.map_err(Error::from))
+    }
+
+    async fn track_deletes_end(&mut self, model: String) -> wasmtime::Result<Result<u64, Error>> {
+        let (run, _, _) = self.enter()?;
+        let (lease, model) = match run.writer(&model) {
+            Ok(it) => it,
+            Err(error) => return Ok(Err(error)),
+        };
+        let guard = run.guard.clone();
+        let count = run.ask_store(move |store| store.track_deletes_end(&lease, &model.name, &guard)).await?;
+        Ok(count.map_err(Error::from))
+    }
+}
+
+impl HostState {
+    async fn write(
+        &mut self,
+        model: String,
+        entries: Vec<Entry>,
+        merge: bool,
+    ) -> wasmtime::Result<Result<SaveSummary, Error>> {
+        let (run, meter, _) = self.enter()?;
+        let bytes: usize = entries.iter().map(|entry| entry.id.len() + entry.data.len()).sum();
+        let (lease, model) = match run.writer(&model).and_then(|it| charge(meter, entries.len(), bytes).map(|()| it)) {
+            Ok(it) => it,
+            Err(error) => return Ok(Err(error)),
+        };
+        // The batch is in the host now, besides the guest's own copy.
+        meter.take_memory(bytes as u64)?;
+        let now = run.clock.now();
+        let entries: Vec<_> =
+            entries.into_iter().map(|entry| store::Entry { id: entry.id, data: entry.data }).collect();
+        let summary = run
+            .ask_store(move |store| {
+                if merge {
+                    store.update(&lease, &model, &entries, now)
+                } else {
+                    store.save(&lease, &model, &entries, now)
+                }
+            })
+            .await;
+        meter.give_memory(bytes as u64);
+        Ok(summary?
+            .map(|summary| {
+                run.changes.added += u64::from(summary.added);
+                run.changes.updated += u64::from(summary.updated);
+                run.changes.unchanged += u64::from(summary.unchanged);
+                run.show_progress();
+                SaveSummary {
+                    added: summary.added,
+                    updated: summary.updated,
+                    unchanged: summary.unchanged,
+                    repeated: summary.repeated,
+                }
+            })
+            .map_err(Error::from))
+    }
+}
+
+impl RunHost {
+    /// What a write needs: the lease, and the model by its name.
+    fn writer(&self, model: &str) -> Result<(Lease, ModelRule), Error> {
+        let rule = self.models.get(model).ok_or_else(|| Error::UnknownModel(model.chars().take(80).collect()))?;
+        let lease = self.lease.clone().ok_or_else(|| {
+            Error::NotAllowed("an action does not write records: let the sync fetch what the action changed".to_owned())
+        })?;
+        Ok((lease, rule.clone()))
+    }
+
+    fn stream(&self, model: &str) -> Result<StreamKey, Error> {
+        let rule = self.models.get(model).ok_or_else(|| Error::UnknownModel(model.chars().take(80).collect()))?;
+        Ok(StreamKey { connection: self.connection.clone(), model: rule.name.clone(), variant: self.variant.clone() })
+    }
+
+    fn hand_over_entries(&mut self, meter: &RunMeter, entries: Vec<store::Entry>) -> wasmtime::Result<Vec<Entry>> {
+        let bytes: usize = entries.iter().map(|entry| entry.id.len() + entry.data.len()).sum();
+        meter.take_memory(bytes as u64)?;
+        self.handed_over += bytes as u64;
+        Ok(entries.into_iter().map(|entry| Entry { id: entry.id, data: entry.data }).collect())
+    }
+}
+
+fn charge(meter: &RunMeter, records: usize, bytes: usize) -> Result<(), Error> {
+    meter
+        .spend(Budget::Records, records as u64)
+        .and_then(|()| meter.spend(Budget::RecordBytes, bytes as u64))
+        .map_err(|budget| Error::Exhausted(budget.into()))
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::InvalidRecord { index, reason } => {
+                Self::Invalid((u32::try_from(index).unwrap_or(u32::MAX), reason))
+            }
+            StoreError::BatchTooLarge(_) => Self::BatchTooLarge(error.to_string()),
+            StoreError::LeaseLost => Self::LeaseLost,
+            StoreError::NotTracking(_) | StoreError::BadCursor(_) => Self::NotAllowed(error.to_string()),
+            StoreError::DeleteGuard { .. } => Self::DeleteGuard(error.to_string()),
+            other => Self::Storage(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The sandbox: where scripts of strangers run.
+//!
+//! A run is a fresh instance of a script that was compiled and linked once. Four stops hold it, each typed and stored
+//! with the run: fuel, time (a deadline and a cancellation, around instantiation *and* call), memory (one meter over all
+//! memories, tables and the host's buffers), and what host calls may carry and use up. Whatever a guest does, [`run`]
+//! returns; nothing here panics on it, and a panic of ours ends that run alone.
+//!
+//! - `engine`: the one configuration · `load`: bytes → [`Script`] · `limits`: [`Limits`] and the meter
+//! - `host`: the host functions · `stdio`: what it prints · `outcome`: how it ended
+//!
+//! [`run`]: Sandbox::run
+
+mod bindings;
+mod engine;
+mod host;
+mod limits;
+mod load;
+mod outcome;
+mod stdio;
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::Linker;
+use wasmtime::{CallHook, Engine, Trap};
+
+pub use self::engine::MAX_MEMORY;
+pub use self::host::Progress;
+pub use self::limits::{LimitOverrides, Limits, bytes};
+pub use self::load::{Script, Surface};
+
+use self::bindings::types;
+use self::host::{HostState, Requests, RunHost};
+use self::limits::{FUEL_YIELD_INTERVAL, HOST_CALL_BYTES, HOST_CALL_FUEL, RunMeter};
+use self::load::Pre;
+use self::stdio::LogBuffer;
+use crate::clock::Clock;
+use crate::egress::{Egress, Policy};
+use crate::ids::{ConnectionName, RunId, Timestamp, Variant};
+use crate::run::{Changes, LogLine, Outcome, Usage};
+use crate::store::{DeleteGuard, Lease, Store};
+
+/// The largest output of an action.
+const MAX_OUTPUT_BYTES: usize = 2 << 20;
+
+/// Compiles and runs scripts. A cheap handle.
+#[derive(Clone)]
+pub struct Sandbox {
+    engine: Engine,
+    linker: Arc<Linker<HostState>>,
+    clock: Arc<dyn Clock>,
+    slots: Arc<Semaphore>,
+}
+
+/// The sandbox could not be set up on this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("the sandbox could not be set up: {0}")]
+pub struct SandboxError(String);
+
+impl SandboxError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        "sandbox-setup"
+    }
+}
+
+/// What a run works with and for whom.
+pub struct RunRequest {
+    /// What to run.
+    pub script: Arc<Script>,
+    /// Its id.
+    pub run: RunId,
+    /// For which account.
+    pub connection: ConnectionName,
+    /// In which variant.
+    pub variant: Variant,
+    /// A JSON object for the script.
+    pub config: String,
+    /// An action's input, as JSON.
+    pub input: Option<String>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Where records, state and logs go.
+    pub store: Arc<dyn Store>,
+    /// A sync's right to write.
+    pub lease: Option<Lease>,
+    /// The way out.
+    pub egress: Egress,
+    /// What the operator allows on it.
+    pub policy: Arc<Policy>,
+    /// Holds back suspicious deletes.
+    pub guard: DeleteGuard,
+    /// What the sync remembers.
+    pub last_sync_date: Option<Timestamp>,
+    /// What the sync remembers.
+    pub checkpoint: Option<String>,
+    /// Ends the run.
+    pub cancel: CancellationToken,
+    /// Told how far it is.
+    pub progress: watch::Sender<Progress>,
+}
+
+/// How a run went.
+pub struct RunReport {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it used.
+    pub usage: Usage,
+    /// What it changed.
+    pub changes: Changes,
+    /// An action's output, as JSON.
+    pub output: Option<String>,
+    /// Lines of its log that the store does not have yet.
+    pub log: Vec<LogLine>,
+}
+
+/// A guest's store with its meters.
+struct Guest {
+    store: wasmtime::Store<HostState>,
+    meter: Arc<RunMeter>,
+    log: Arc<LogBuffer>,
+}
+
+/// Why a guest did not return.
+enum Stop {
+    Error(wasmtime::Error),
+    TimedOut,
+    Cancelled,
+    Panicked(String),
+}
+
+impl Sandbox {
+    /// A sandbox in which `runs` runs fit at once; more wait for a slot.
+    pub fn new(runs: u32, clock: Arc<dyn Clock>) -> Result<Self, SandboxError> {
+        let engine = engine::engine(runs).map_err(|error| SandboxError(format!("{error:#}")))?;
+        let mut linker = Linker::new(&engine);
+        load::link(&mut linker).map_err(|error| SandboxError(format!("{error:#}")))?;
+        let slots = Arc::new(Semaphore::new(runs as usize));
+        Ok(Self { engine, linker: Arc::new(linker), clock, slots })
+    }
+
+    /// Runs a script to its end, whatever that is. Waits for a free slot first; that wait is not the run's.
+    pub async fn run(&self, request: RunRequest) -> RunReport {
+        let _slot = self.slots.acquire().await;
+        let start = Instant::now();
+        let RunRequest { script, limits, cancel, config, input, .. } = &request;
+        let context = types::Context {
+            run_id: request.run.to_string(),
+            connection: request.connection.to_string(),
+            variant: request.variant.to_string(),
+            config: config.clone(),
+        };
+        let (input, fuel, timeout) = (input.clone(), limits.fuel, limits.timeout);
+        let (script, cancel, limits) = (Arc::clone(script), cancel.clone(), limits.clone());
+        let mut guest = self.guest(limits, Some(self.means(request, &script)));
+        let call = call(&mut guest.store, &script.pre, context, input);
+        let ended = guarded(call, timeout, &cancel).await;
+        let (outcome, output) = match ended {
+            Ok(Ok(output)) => (Outcome::Succeeded, output),
+            Ok(Err(failure)) => (Outcome::Failed(outcome::failed(failure)), None),
+            Err(stop) => (Outcome::Stopped(outcome::stopped(&stop, &guest.meter)), None),
+        };
+        let (outcome, output) = check_output(outcome, output);
+        let left = guest.store.get_fuel().unwrap_or(0);
+        let changes = guest.store.data().run.as_ref().map(|run| run.changes).unwrap_or_default();
+        let Guest { store, meter, log } = guest;
+        // Ends its requests and its half-printed lines.
+        drop(store);
+        meter.log_bytes.store(log.total_bytes(), std::sync::atomic::Ordering::SeqCst);
+        let usage = meter.usage(fuel.saturating_sub(left), start.elapsed());
+        RunReport { outcome, usage, changes, output, log: log.take_rest() }
+    }
+
+    fn means(&self, request: RunRequest, script: &Script) -> RunHost {
+        let permits = Arc::new(Semaphore::new(request.policy.concurrency.max(1)));
+        let models = script.manifest.models.iter();
+        let models: HashMap<_, _> = models.map(|model| (model.name.to_string(), model.rule())).collect();
+        RunHost {
+            store: request.store,
+            egress: request.egress,
+            policy: request.policy,
+            clock: Arc::clone(&self.clock),
+            lease: request.lease,
+            connection: request.connection,
+            variant: request.variant,
+            models,
+            guard: request.guard,
+            run: request.run,
+            last_sync_date: request.last_sync_date,
+            checkpoint: request.checkpoint,
+            changes: Changes::default(),
+            progress: request.progress,
+            requests: Requests { last_ticket: 0, under_way: JoinSet::new(), permits },
+            handed_over: 0,
+        }
+    }
+
+    fn guest(&self, limits: Limits, run: Option<RunHost>) -> Guest {
+        let fuel = limits.fuel;
+        let log = Arc::new(LogBuffer::new(Arc::clone(&self.clock), limits.log_bytes));
+        let meter = Arc::new(RunMeter::new(limits));
+        let state = HostState::new(Arc::clone(&meter), Arc::clone(&log), run);
+        let mut store = wasmtime::Store::new(&self.engine, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(HOST_CALL_BYTES);
+        store.call_hook(|mut store, hook| match hook {
+            CallHook::CallingHost => {
+                let left = store.get_fuel()?.checked_sub(HOST_CALL_FUEL).ok_or(Trap::OutOfFuel)?;
+                store.set_fuel(left)
+            }
+            _ => Ok(()),
+        });
+        // Neither fails with fuel switched on in the engine; if one did, the guest would have no fuel at all.
+        let metered = store.set_fuel(fuel).and_then(|()| store.fuel_async_yield_interval(Some(FUEL_YIELD_INTERVAL)));
+        if let Err(error) = metered {
+            tracing::error!(%error, "a guest could not be given fuel");
+        }
+        Guest { store, meter, log }
+    }
+}
+
+/// Instantiates and calls. The outer error is a trap, the inner one what the script returned.
+async fn call(
+    store: &mut wasmtime::Store<HostState>,
+    pre: &Pre,
+    context: types::Context,
+    input: Option<String>,
+) -> wasmtime::Result<Result<Option<String>, types::Failure>> {
+    match pre {
+        Pre::Sync(pre) => {
+            let sync = pre.instantiate_async(&mut *store).await?;
+            let result = sync.terapi_sync_sync_script().call_run(store, &context).await?;
+            Ok(result.map(|()| None))
+        }
+        Pre::Action(pre) => {
+            let action = pre.instantiate_async(&mut *store).await?;
+            let input = input.unwrap_or_else(|| "null".to_owned());
+            let result = action.terapi_sync_action_script().call_run(store, &context, &input).await?;
+            Ok(result.map(Some))
+        }
+    }
+}
+
+/// Runs a guest's work to its end, its deadline, its cancellation, or a panic of ours, whichever comes first.
+async fn guarded<T>(
+    work: impl Future<Output = wasmtime::Result<T>>,
+    timeout: Duration,
+    cancel: &CancellationToken,
+) -> Result<T, Stop> {
+    let work = AssertUnwindSafe(work).catch_unwind();
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Stop::Cancelled),
+        () = tokio::time::sleep(timeout) => Err(Stop::TimedOut),
+        ended = work => match ended {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(Stop::Error(error)),
+            Err(panic) => Err(Stop::Panicked(panic_text(&*panic))),
+        },
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
+}
+
+/// An action's output must be JSON, and not too much of it.
+fn check_output(outcome: Outcome, output: Option<String>) -> (Outcome, Option<String>) {
+    let Some(text) = output else { return (outcome, None) };
+    let refuse = |message: String| {
+        let code = "bad-output".to_owned();
+        let failure = crate::run::Failure { code, transient: false, message, details: None, retry_after_ms: None };
+        (Outcome::Failed(failure), None)
+    };
+    if text.len() > MAX_OUTPUT_BYTES {
+        return refuse(format!("the action's output has {} bytes, over {MAX_OUTPUT_BYTES}: return less", text.len()));
+    }
+    match serde_json::from_str::<&serde_json::value::RawValue>(&text) {
+        Ok(_) => (outcome, Some(text)),
+        Err(error) => refuse(format!("the action's output is not JSON: {error}")),
+    }
+}

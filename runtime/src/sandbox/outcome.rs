@@ -1,0 +1,124 @@
+//! From how a guest ended to what is stored: traps are told apart by their types.
+
+use wasmtime::{Trap, WasmBacktrace};
+
+use super::Stop;
+use super::bindings::types;
+use super::host::NotHere;
+use super::limits::{MemoryExceeded, RunMeter, TableExceeded, bytes};
+use crate::run::{Failure, StopReason, Stopped};
+
+/// Frames of a backtrace that are kept, innermost first: enough to see the author's own functions.
+pub(super) const MAX_FRAMES: usize = 20;
+/// A failure's message is read by people.
+const MAX_MESSAGE_BYTES: usize = 4 << 10;
+/// Details and outputs are kept with the run.
+const MAX_DETAILS_BYTES: usize = 64 << 10;
+/// Bounds of a script's wish for when to try again.
+const RETRY_AFTER_MS: (u64, u64) = (1_000, 24 * 3_600 * 1_000);
+
+/// What is stored of a stop.
+pub(super) fn stopped(stop: &Stop, meter: &RunMeter) -> Stopped {
+    let (reason, message) = match stop {
+        Stop::Error(error) => return stopped_by(error, meter),
+        Stop::TimedOut => (
+            StopReason::TimedOut,
+            format!(
+                "time limit of {:?} exceeded: fetch less in one run (filter, or save a checkpoint and go on from it in \
+                 the next), or raise the limit with --timeout",
+                meter.limits.timeout
+            ),
+        ),
+        Stop::Cancelled => (StopReason::Cancelled, "the run was cancelled".to_owned()),
+        Stop::Panicked(text) => {
+            (StopReason::Internal, format!("the host failed while it served this run: {text}. Please report it"))
+        }
+    };
+    Stopped { reason, message, backtrace: Vec::new() }
+}
+
+/// What is stored of an error that ended the guest.
+pub(super) fn stopped_by(error: &wasmtime::Error, meter: &RunMeter) -> Stopped {
+    let trap = error.downcast_ref::<Trap>();
+    let (reason, message) = if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>() {
+        (StopReason::OutOfMemory, exceeded.to_string())
+    } else if let Some(exceeded) = error.downcast_ref::<TableExceeded>() {
+        (StopReason::OutOfMemory, exceeded.to_string())
+    } else if let Err(exceeded) = meter.check_memory() {
+        // Growth was refused, and the guest ended itself over it before the refusal could.
+        (StopReason::OutOfMemory, exceeded.to_string())
+    } else if trap == Some(&Trap::OutOfFuel) {
+        (
+            StopReason::OutOfFuel,
+            format!(
+                "fuel limit of {} exceeded: the script computes too much or loops; do less in one run, or raise the \
+                 limit with --fuel",
+                meter.limits.fuel
+            ),
+        )
+    } else if trap == Some(&Trap::StackOverflow) {
+        (StopReason::Trapped, "stack overflow: the script recurses too deeply; its stack has 1 MiB".to_owned())
+    } else if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        (StopReason::Trapped, format!("the script called exit({}); return an error instead", exit.0))
+    } else if let Some(not_here) = error.downcast_ref::<NotHere>() {
+        (StopReason::Trapped, not_here.to_string())
+    } else if let Some(trap) = trap {
+        let printed = "what it printed before is in the run's log";
+        (StopReason::Trapped, format!("the script trapped: {trap} (in Rust that is a panic; {printed})"))
+    } else if is_too_much_at_once(error) {
+        (
+            StopReason::Exhausted,
+            format!(
+                "one host call carried more than {}: save smaller batches",
+                bytes(super::limits::HOST_CALL_BYTES as u64)
+            ),
+        )
+    } else {
+        (StopReason::Trapped, format!("the script broke off: {error:#}"))
+    };
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
+    Stopped { reason, message: cut(message), backtrace }
+}
+
+/// wasmtime 48 keeps the type of this one error private, so its text has to do; the test
+/// `a_call_that_carries_too_much_is_stopped` fails when the text changes.
+fn is_too_much_at_once(error: &wasmtime::Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
+}
+
+fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
+    let frames = backtrace.frames().iter();
+    frames
+        .map(|frame| match frame.func_name() {
+            Some(name) => demangle(name),
+            None => format!("function {}", frame.func_index()),
+        })
+        .collect()
+}
+
+/// Rust's hashes at the end of a symbol say nothing to a person.
+fn demangle(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}
+
+/// What is stored of a failure that the script returned.
+pub(super) fn failed(failure: types::Failure) -> Failure {
+    let transient = matches!(failure.kind, types::FailureKind::Transient);
+    let (least, most) = RETRY_AFTER_MS;
+    Failure {
+        code: if transient { "script-transient" } else { "script-permanent" }.to_owned(),
+        transient,
+        message: cut(failure.message),
+        details: failure.details.filter(|details| details.len() <= MAX_DETAILS_BYTES),
+        retry_after_ms: failure.retry_after_ms.map(|ms| ms.clamp(least, most)),
+    }
+}
+
+fn cut(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE_BYTES {
+        let end = message.floor_char_boundary(MAX_MESSAGE_BYTES);
+        message.truncate(end);
+        message.push_str(" … (cut)");
+    }
+    message
+}

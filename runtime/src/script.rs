@@ -1,0 +1,185 @@
+//! What a script says of itself, and why one is refused.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ModelName, ScriptName};
+use crate::run::RunKind;
+use crate::store::ModelRule;
+
+/// The largest script. `CPython` as a component has 22 MB.
+pub const MAX_SCRIPT_BYTES: usize = 32 << 20;
+
+/// How a sync brings its records up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SyncMode {
+    /// Every run saves everything; what it did not save is deleted.
+    FullRefresh,
+    /// A run saves what changed.
+    Incremental,
+}
+
+impl SyncMode {
+    /// `full refresh` or `incremental`.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::FullRefresh => "full refresh",
+            Self::Incremental => "incremental",
+        }
+    }
+}
+
+/// A kind of record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Its name.
+    pub name: ModelName,
+    /// A JSON Schema of one record.
+    pub schema: serde_json::Value,
+    /// Top-level fields whose change alone is no change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+}
+
+impl Model {
+    /// What the store must know of it.
+    #[must_use]
+    pub fn rule(&self) -> ModelRule {
+        ModelRule { name: self.name.clone(), ignore: self.ignore.clone() }
+    }
+}
+
+/// What a script says of itself. Requests, not rights: the operator grants or refuses what it asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Sync or action.
+    pub kind: RunKind,
+    /// The name it wants to be deployed under.
+    pub name: ScriptName,
+    /// Its own version.
+    pub version: String,
+    /// For who decides to deploy it.
+    pub description: String,
+    /// Of a sync.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<SyncMode>,
+    /// What it saves, or reads.
+    pub models: Vec<Model>,
+    /// How often it wants to run, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frequency: Option<String>,
+    /// The API's base URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Hosts it wants to reach.
+    pub hosts: Vec<String>,
+    /// A JSON Schema of the sync's configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_schema: Option<serde_json::Value>,
+    /// A JSON Schema of the connection's metadata.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata_schema: Option<serde_json::Value>,
+    /// A JSON Schema of an action's input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<serde_json::Value>,
+    /// A JSON Schema of an action's output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<serde_json::Value>,
+}
+
+/// Why a script is refused. Nothing of it is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ScriptError {
+    /// The bytes are something else.
+    #[error("this is not a WebAssembly component: {0}")]
+    NotAComponent(String),
+    /// A module without the component layer.
+    #[error(
+        "this is a core WebAssembly module, not a component: build it for wasm32-wasip2, or wrap it with `wasm-tools \
+         component new`"
+    )]
+    CoreModule,
+    /// Too many bytes.
+    #[error(
+        "the script has {size} bytes, over the limit of {MAX_SCRIPT_BYTES}: strip debug information, or leave out what it does not use"
+    )]
+    TooLarge {
+        /// Its size.
+        size: usize,
+    },
+    /// Damaged, or of a feature that is off.
+    #[error("the component does not validate: {0}")]
+    InvalidBinary(String),
+    /// It imports what no script gets.
+    #[error(
+        "the script imports what Terapi does not give: {}. A script gets terapi:sync/{{http,records,state,log}}@0.1 \
+         and, empty, wasi:{{cli,io,clocks,random,filesystem}}@0.2",
+        .0.join(", ")
+    )]
+    ForbiddenImport(Vec<String>),
+    /// It was built against a contract that this Terapi does not speak.
+    #[error("the script was built for {0}; this Terapi speaks terapi:sync@0.1")]
+    UnsupportedVersion(String),
+    /// Neither a sync nor an action.
+    #[error(
+        "the script exports neither terapi:sync/sync-script nor terapi:sync/action-script (functions describe and \
+         run); it exports {}", if .0.is_empty() { "nothing".to_owned() } else { .0.join(", ") }
+    )]
+    MissingExport(Vec<String>),
+    /// An import or export has another type than the contract says.
+    #[error("the script does not fit the contract: {0}")]
+    TypeMismatch(String),
+    /// Its own memory is over the limit before it runs.
+    #[error("the script cannot start within the limits of `describe`: {0}")]
+    Limit(String),
+    /// `describe` failed.
+    #[error("the script's describe failed: {0}")]
+    Describe(String),
+    /// `describe` returned something unusable.
+    #[error("the script's manifest is not acceptable: {0}")]
+    Manifest(String),
+}
+
+impl ScriptError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotAComponent(_) => "not-a-component",
+            Self::CoreModule => "core-module",
+            Self::TooLarge { .. } => "script-too-large",
+            Self::InvalidBinary(_) => "invalid-binary",
+            Self::ForbiddenImport(_) => "forbidden-import",
+            Self::UnsupportedVersion(_) => "unsupported-version",
+            Self::MissingExport(_) => "missing-export",
+            Self::TypeMismatch(_) => "type-mismatch",
+            Self::Limit(_) => "describe-limit",
+            Self::Describe(_) => "describe-failed",
+            Self::Manifest(_) => "bad-manifest",
+        }
+    }
+}
+
+/// The first checks, on the first eight bytes and the length: magic `\0asm`, then version and layer
+/// (<https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md>).
+pub(crate) fn check_header(bytes: &[u8]) -> Result<(), ScriptError> {
+    if bytes.len() > MAX_SCRIPT_BYTES {
+        return Err(ScriptError::TooLarge { size: bytes.len() });
+    }
+    let Some((magic, rest)) = bytes.split_first_chunk::<4>() else {
+        return Err(ScriptError::NotAComponent(format!("it has only {} bytes", bytes.len())));
+    };
+    if magic != b"\0asm" {
+        let text = "WebAssembly text must be compiled first; other files are no scripts";
+        return Err(ScriptError::NotAComponent(format!("it does not begin with \\0asm ({text})")));
+    }
+    match rest.split_first_chunk::<4>() {
+        Some(([1, 0, 0, 0], _)) => Err(ScriptError::CoreModule),
+        Some(([_, _, 1, 0], _)) => Ok(()),
+        Some((version, _)) => {
+            Err(ScriptError::InvalidBinary(format!("unknown version and layer {version:?} at byte 4")))
+        }
+        None => Err(ScriptError::InvalidBinary("it ends within its header, at byte 4".to_owned())),
+    }
+}

@@ -1,0 +1,162 @@
+//! The store: keeps records, works out what really changed, and hands out the changes in commit order.
+//!
+//! The door is the trait [`Store`]; `docs` of its methods are the contract that every engine meets and that the
+//! conformance suite in `tests/store` checks. Engines:
+//!
+//! - [`embedded::EmbeddedStore`]: an append-only log of compressed blocks and a sled index, in one directory.
+//!
+//! What holds in every engine:
+//!
+//! 1. A batch is one atomic commit. Ids are compared by bytes; of an id given twice in a batch the last one counts.
+//! 2. Every change gets the stream's next sequence number at commit. Readers see commits in that order and only once
+//!    they are durable. A record that did not change makes no feed entry and no write.
+//! 3. Changed or not is decided by the digest of the canonical JSON ([`canonical`]).
+//! 4. The feed is compacted: it holds each record once, at the place of its last change. A reader that hands back its
+//!    last cursor receives the final state of everything that changed, in order.
+//! 5. Writes of a run carry its [`Lease`]; once another run has taken the sync over they are refused.
+
+pub mod canonical;
+pub mod cursor;
+pub mod embedded;
+mod error;
+mod types;
+
+pub use error::StoreError;
+pub use types::{
+    Action, ActionFilter, Change, ChangePage, ChangesQuery, DeleteGuard, Entry, Lease, Listing, ModelRule, RunStart,
+    SaveSummary, Script, StreamInfo, SyncState,
+};
+
+use crate::ids::{ConnectionName, ModelName, RunId, ScriptHash, ScriptName, StreamKey, SyncKey, Timestamp};
+use crate::run::{LogLine, Run};
+
+/// The largest id of a record, in bytes. Part of the contract with scripts.
+pub const MAX_ID_BYTES: usize = 512;
+/// The largest record, in bytes of its JSON text. Part of the contract with scripts.
+pub const MAX_RECORD_BYTES: usize = 1 << 20;
+/// The largest batch, in entries. Part of the contract with scripts.
+pub const MAX_BATCH_ENTRIES: usize = 1_000;
+/// The largest batch, in bytes of ids and JSON. Part of the contract with scripts.
+pub const MAX_BATCH_BYTES: usize = 8 << 20;
+/// The largest checkpoint, in bytes. It is read and written whole, often.
+pub const MAX_CHECKPOINT_BYTES: usize = 64 << 10;
+/// The largest metadata of a connection, in bytes.
+pub const MAX_METADATA_BYTES: usize = 256 << 10;
+
+/// Everything that Terapi keeps. Calls block; async callers put them on a blocking thread. Handles are shared by
+/// `Arc`.
+pub trait Store: Send + Sync {
+    /// Starts a run: takes the lease of its sync and stores the run. Refused with [`StoreError::SyncBusy`] while
+    /// another run holds an unexpired lease; an expired one is taken over, and its run's writes are refused from then
+    /// on.
+    fn begin_run(&self, start: RunStart) -> Result<Lease, StoreError>;
+
+    /// Extends a lease to `now` plus the time it was taken for.
+    fn renew_lease(&self, lease: &Lease, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Saves a batch whole or not at all. Returns when applied; durable with the next checkpoint, the run's end, or
+    /// shortly after on its own.
+    fn save(
+        &self,
+        lease: &Lease,
+        model: &ModelRule,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<SaveSummary, StoreError>;
+
+    /// Merges top-level fields into existing records; unknown or deleted ids are added as given. All or none.
+    fn update(
+        &self,
+        lease: &Lease,
+        model: &ModelRule,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<SaveSummary, StoreError>;
+
+    /// Marks records as deleted, keeping their last content; returns how many existed. All or none.
+    fn delete(&self, lease: &Lease, model: &ModelName, ids: &[String], now: Timestamp) -> Result<u32, StoreError>;
+
+    /// Starts, or goes on with, the account of what is saved to `model`.
+    fn track_deletes_start(&self, lease: &Lease, model: &ModelName) -> Result<(), StoreError>;
+
+    /// Ends the account and returns how many records [`Store::finish_run`] will delete.
+    fn track_deletes_end(&self, lease: &Lease, model: &ModelName, guard: &DeleteGuard) -> Result<u64, StoreError>;
+
+    /// What the sync remembers.
+    fn sync_state(&self, sync: &SyncKey) -> Result<SyncState, StoreError>;
+
+    /// Replaces or, with `None`, clears the checkpoint. When it returns, the checkpoint and every batch before it are
+    /// durable, together with the accounts of deletes.
+    fn save_checkpoint(&self, lease: &Lease, checkpoint: Option<&str>) -> Result<(), StoreError>;
+
+    /// Ends a run and releases its lease. If `run.outcome` is success, deletes what a full refresh or an ended account
+    /// did not see, within the guard, and moves the last sync date to the run's start; otherwise deletes nothing.
+    /// Adds the deletes to `run.changes`. Durable when it returns. Refused by the guard, it changes nothing and keeps
+    /// the lease, so that the caller can finish the run as failed.
+    fn finish_run(&self, lease: &Lease, run: &mut Run, guard: &DeleteGuard) -> Result<(), StoreError>;
+
+    /// Forgets last sync date and checkpoint of a sync, so that its next run fetches everything; keeps the records, so
+    /// that what comes is still compared. Refused while a run is active.
+    fn reset(&self, sync: &SyncKey, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The changes after a cursor, oldest first.
+    fn changes(&self, stream: &StreamKey, query: &ChangesQuery) -> Result<ChangePage, StoreError>;
+
+    /// The records with these ids that exist, in the order asked. Sees what is applied, durable or not.
+    fn get(&self, stream: &StreamKey, ids: &[String]) -> Result<Vec<Entry>, StoreError>;
+
+    /// Records that exist, those that changed longest ago first. Sees what is applied, durable or not. A `limit` of 0
+    /// is taken as 1.
+    fn list(
+        &self,
+        stream: &StreamKey,
+        after: Option<&str>,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Listing, StoreError>;
+
+    /// Every stream, by name.
+    fn streams(&self) -> Result<Vec<StreamInfo>, StoreError>;
+
+    /// A connection's metadata: a JSON object, `{}` if none was set.
+    fn metadata(&self, connection: &ConnectionName) -> Result<String, StoreError>;
+
+    /// Replaces a connection's metadata, a JSON object. Durable when it returns.
+    fn set_metadata(&self, connection: &ConnectionName, value: &str) -> Result<(), StoreError>;
+
+    /// Replaces the given top-level fields of the metadata atomically. Durable when it returns.
+    fn update_metadata(&self, connection: &ConnectionName, fields: &str) -> Result<(), StoreError>;
+
+    /// Deploys a script under its name, replacing what was there. Durable when it returns.
+    fn put_script(&self, script: &Script, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// Every deployed script, by name.
+    fn scripts(&self) -> Result<Vec<Script>, StoreError>;
+
+    /// The script deployed under a name.
+    fn script(&self, name: &ScriptName) -> Result<Option<Script>, StoreError>;
+
+    /// The bytes of a deployed script.
+    fn script_bytes(&self, hash: &ScriptHash) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Takes a script away; its records stay. Says whether there was one.
+    fn remove_script(&self, name: &ScriptName) -> Result<bool, StoreError>;
+
+    /// Stores a run that has no lease: an action's.
+    fn put_run(&self, run: &Run) -> Result<(), StoreError>;
+
+    /// One run.
+    fn run(&self, id: RunId) -> Result<Option<Run>, StoreError>;
+
+    /// Runs, the newest first, from before `before` on, at most `limit`.
+    fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<Run>, StoreError>;
+
+    /// Adds lines to a run's log.
+    fn append_log(&self, run: RunId, lines: &[LogLine]) -> Result<(), StoreError>;
+
+    /// A run's log, in order.
+    fn log(&self, run: RunId) -> Result<Vec<LogLine>, StoreError>;
+
+    /// Returns when everything applied so far is durable.
+    fn sync(&self) -> Result<(), StoreError>;
+}
