@@ -165,8 +165,13 @@ impl ScriptHash {
     /// The hash of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
+        use std::fmt::Write as _;
+
         use sha2::Digest as _;
-        Self(sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(sha2::Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        }))
     }
 
     /// All 64 digits.

@@ -18,7 +18,7 @@ use crate::store::embedded::{EmbeddedStore, StoreOptions};
 use crate::store::{DeleteGuard, Lease, RunStart, Script, Store, StoreError, canonical};
 
 /// For how long a run holds its sync without a sign of life.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 /// How often it gives one: often enough that three in a row may be late.
 const RENEW_INTERVAL: Duration = Duration::from_secs(15);
 /// Runs at once. Each has a slot of reserved address space in the pool.

@@ -24,7 +24,7 @@ pub(super) struct LimitArgs {
 
 impl LimitArgs {
     /// Those given here, in place of `base`'s.
-    pub(super) fn over(&self, base: LimitOverrides) -> LimitOverrides {
+    pub(super) fn over(&self, base: &LimitOverrides) -> LimitOverrides {
         LimitOverrides {
             fuel: self.fuel.or(base.fuel),
             memory: self.memory_limit.or(base.memory),

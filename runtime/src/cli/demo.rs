@@ -81,7 +81,7 @@ async fn show(dir: &std::path::Path) -> Result<(), Failed> {
     let cursor = stage.read("Issue", None)?;
 
     stage.step("Two issues change, and the app opens one through an action: writing back is a script too");
-    stage.api.update_issue(17, |issue| issue.title = "Sync is slow on Mondays".to_owned());
+    stage.api.update_issue(17, |issue| "Sync is slow on Mondays".clone_into(&mut issue.title));
     stage.api.update_issue(42, |issue| issue.labels.push("urgent".to_owned()));
     let create = stage.load("create-issue").await?;
     let input = r#"{"repository": "terapi/demo", "title": "Please add dark mode", "labels": ["idea"]}"#;

@@ -19,12 +19,12 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode, Failed> {
-        let content = read_script(&self.file)?;
-        let (size, hash) = (content.len() as u64, ScriptHash::of(&content));
+        let file = read_script(&self.file)?;
+        let (size, hash) = (file.len() as u64, ScriptHash::of(&file));
         // Looks at a file only; needs no data directory.
         let sandbox = Sandbox::new(1, std::sync::Arc::new(SystemClock))?;
-        let surface = sandbox.inspect(content.clone()).await?;
-        let loaded = sandbox.load(content).await;
+        let surface = sandbox.inspect(file.clone()).await?;
+        let loaded = sandbox.load(file).await;
         if context.json {
             let (manifest, refused) = match &loaded {
                 Ok(script) => (Some(&script.manifest), None),

@@ -80,7 +80,7 @@ impl Records {
         loop {
             let seen = last_write(&context.data_dir);
             // Opened for a moment only, so that a run beside this can have the directory in between.
-            let options = StoreOptions { patience: Duration::from_secs(3600), ..StoreOptions::default() };
+            let options = StoreOptions { patience: Duration::from_hours(1), ..StoreOptions::default() };
             let runtime = Runtime::open(&context.data_dir, &options)?;
             loop {
                 let page = runtime.store().changes(&stream, &query)?;

@@ -38,7 +38,7 @@ pub(super) struct RunArgs {
     input: Option<String>,
     #[command(flatten)]
     limits: LimitArgs,
-    /// A host that the script may reach: api.github.com, *.example.com, http://127.0.0.1:8080
+    /// A host that the script may reach: `api.github.com`, `*.example.com`, `http://127.0.0.1:8080`
     #[arg(long, value_name = "HOST")]
     allow_host: Vec<HostPattern>,
     /// A network that is not public and may be reached all the same, such as 10.0.0.0/8
@@ -60,24 +60,21 @@ impl RunArgs {
         let file = if looks_like_file(&self.script) { Some(read_script(&self.script)?) } else { None };
         let config = json_or_file("the configuration", &self.config)?;
         let runtime = context.open()?;
-        let (script, name, own) = match file {
-            Some(bytes) => {
-                let script = runtime.load(bytes).await?;
-                let name = script.manifest.name.clone();
-                (script, name, LimitOverrides::default())
-            }
-            None => {
-                let name = self.script.parse().map_err(|error| Failed::new(format!("{error}")))?;
-                let (script, own) = runtime.deployed(&name).await?;
-                (script, name, own)
-            }
+        let (script, name, own) = if let Some(bytes) = file {
+            let script = runtime.load(bytes).await?;
+            let name = script.manifest.name.clone();
+            (script, name, LimitOverrides::default())
+        } else {
+            let name = self.script.parse().map_err(|error| Failed::new(format!("{error}")))?;
+            let (script, own) = runtime.deployed(&name).await?;
+            (script, name, own)
         };
         let kind = script.manifest.kind;
         let mut execution = Execution::new(script, self.connection);
         execution.name = name;
         execution.variant = self.variant;
         execution.config = config;
-        execution.limits = Limits::default().with(&self.limits.over(own));
+        execution.limits = Limits::default().with(&self.limits.over(&own));
         execution.policy.allowed_hosts = self.allow_host;
         execution.policy.private_networks = self.allow_network;
         if self.base_url.is_some() {

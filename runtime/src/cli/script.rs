@@ -45,7 +45,7 @@ impl ScriptCommand {
             Self::Add { file, name, limits } => {
                 let bytes = read_script(&file)?;
                 let runtime = context.open()?;
-                let script = runtime.deploy(bytes, name, &limits.over(LimitOverrides::default())).await?;
+                let script = runtime.deploy(bytes, name, &limits.over(&LimitOverrides::default())).await?;
                 if context.json {
                     output::json(&script_json(&script))?;
                 } else {

@@ -27,6 +27,6 @@ mod generated {
     }
 }
 
-pub(super) use generated::action::ActionPre;
-pub(super) use generated::sync::SyncPre;
+pub(super) use generated::action::{Action, ActionPre};
 pub(super) use generated::sync::terapi::sync::{http, log, records, state, types};
+pub(super) use generated::sync::{Sync, SyncPre};

@@ -56,8 +56,10 @@ fn pool(runs: u32) -> PoolingAllocationConfig {
     pool.max_core_instances_per_component(instances);
     pool.total_memories(runs.saturating_mul(MEMORIES_A_RUN));
     pool.max_memories_per_component(MEMORIES_A_RUN);
+    pool.max_memories_per_module(MEMORIES_A_RUN);
     pool.total_tables(runs.saturating_mul(MEMORIES_A_RUN));
     pool.max_tables_per_component(MEMORIES_A_RUN);
+    pool.max_tables_per_module(MEMORIES_A_RUN);
     pool.table_elements(MAX_TABLE_ELEMENTS);
     pool.max_memory_size(usize::try_from(MAX_MEMORY).unwrap_or(usize::MAX));
     pool.total_stacks(runs);

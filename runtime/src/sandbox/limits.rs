@@ -1,6 +1,7 @@
 //! What a run may use, and the meter that counts it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ impl Default for Limits {
         Self {
             fuel: 100_000_000_000,
             memory: 64 << 20,
-            timeout: Duration::from_secs(3_600),
+            timeout: Duration::from_hours(1),
             http_requests: 100_000,
             http_bytes: 64 << 30,
             records: 20_000_000,
@@ -198,6 +199,12 @@ impl RunMeter {
         self.memory.fetch_sub(count, Ordering::SeqCst);
     }
 
+    /// Takes memory for as long as the guard lives.
+    pub(super) fn hold_memory(self: &Arc<Self>, count: u64) -> Result<HeldMemory, MemoryExceeded> {
+        self.take_memory(count)?;
+        Ok(HeldMemory { meter: Arc::clone(self), count })
+    }
+
     /// The error to end the run with, if a buffer did not fit.
     pub(super) fn check_memory(&self) -> Result<(), MemoryExceeded> {
         if self.memory_exceeded.load(Ordering::SeqCst) {
@@ -237,6 +244,19 @@ impl RunMeter {
     }
 }
 
+/// A buffer of the host that counts as the run's memory.
+#[derive(Debug)]
+pub(super) struct HeldMemory {
+    meter: Arc<RunMeter>,
+    count: u64,
+}
+
+impl Drop for HeldMemory {
+    fn drop(&mut self) {
+        self.meter.give_memory(self.count);
+    }
+}
+
 impl crate::egress::Meter for RunMeter {
     fn request(&self) -> Result<(), crate::egress::Exhausted> {
         self.spend(Budget::HttpRequests, 1).map_err(|_| crate::egress::Exhausted::HttpRequests)
@@ -255,12 +275,12 @@ impl crate::egress::Meter for RunMeter {
 
 /// What the engine asks before memories and tables grow.
 pub(super) struct Limiter {
-    pub(super) meter: std::sync::Arc<RunMeter>,
+    pub(super) meter: Arc<RunMeter>,
     table_elements: usize,
 }
 
 impl Limiter {
-    pub(super) fn new(meter: std::sync::Arc<RunMeter>) -> Self {
+    pub(super) fn new(meter: Arc<RunMeter>) -> Self {
         Self { meter, table_elements: 0 }
     }
 }
@@ -278,7 +298,8 @@ impl ResourceLimiter for Limiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
+        // The guest's own maximum is its business; the pool's, which is told here too, is our limit.
+        if maximum.is_some_and(|maximum| desired > maximum && maximum < MAX_TABLE_ELEMENTS) {
             return Ok(false);
         }
         let asked = self.table_elements.saturating_add(desired.saturating_sub(current));

@@ -3,12 +3,13 @@
 //! Order of checks: header and size → validation and compilation → imports → exports → their types → `describe` under
 //! small limits → the manifest.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{Component, Linker};
 
-use super::bindings::{ActionPre, SyncPre, types};
+use super::bindings::{Action, ActionPre, Sync, SyncPre, types};
 use super::host::HostState;
 use super::limits::Limits;
 use super::{Sandbox, Stop};
@@ -32,6 +33,17 @@ pub struct Script {
 pub(super) enum Pre {
     Sync(SyncPre<HostState>),
     Action(ActionPre<HostState>),
+}
+
+impl Pre {
+    /// Whether all of the script works in one memory, so that it is one component inside too.
+    pub(super) fn has_one_memory(&self) -> bool {
+        let component = match self {
+            Self::Sync(pre) => pre.instance_pre().component(),
+            Self::Action(pre) => pre.instance_pre().component(),
+        };
+        component.resources_required().is_some_and(|needed| needed.num_memories <= 1)
+    }
 }
 
 /// What a component asks for and offers, as `terapi inspect` shows it.
@@ -58,7 +70,6 @@ impl Sandbox {
         let (component, hash, size) = self.compile(bytes).await?;
         let surface = surface(&component);
         let kind = check_surface(&surface)?;
-        let mismatch = |error: wasmtime::Error| ScriptError::TypeMismatch(format!("{error:#}"));
         let linked = self.linker.instantiate_pre(&component).map_err(mismatch)?;
         let pre = match kind {
             RunKind::Sync => Pre::Sync(SyncPre::new(linked).map_err(mismatch)?),
@@ -90,22 +101,30 @@ impl Sandbox {
     async fn describe(&self, pre: &Pre) -> Result<Manifest, ScriptError> {
         let (fuel, memory, timeout) = DESCRIBE_LIMITS;
         let limits = Limits { fuel, memory, timeout, ..Limits::default() };
-        let mut guest = self.guest(limits, None);
+        let mut guest = self.guest(limits, None, pre.has_one_memory());
         let work = async {
             match pre {
                 Pre::Sync(pre) => {
-                    let sync = pre.instantiate_async(&mut guest.store).await?;
-                    Ok::<_, wasmtime::Error>(from_sync(
-                        sync.terapi_sync_sync_script().call_describe(&mut guest.store).await?,
-                    ))
+                    let instance = pre.instance_pre().instantiate_async(&mut guest.store).await?;
+                    match Sync::new(&mut guest.store, &instance) {
+                        Ok(sync) => Ok::<_, wasmtime::Error>(from_sync(
+                            sync.terapi_sync_sync_script().call_describe(&mut guest.store).await?,
+                        )),
+                        Err(error) => Ok(Err(mismatch(error.context("its describe or run has another type")))),
+                    }
                 }
                 Pre::Action(pre) => {
-                    let action = pre.instantiate_async(&mut guest.store).await?;
-                    Ok(from_action(action.terapi_sync_action_script().call_describe(&mut guest.store).await?))
+                    let instance = pre.instance_pre().instantiate_async(&mut guest.store).await?;
+                    match Action::new(&mut guest.store, &instance) {
+                        Ok(action) => {
+                            Ok(from_action(action.terapi_sync_action_script().call_describe(&mut guest.store).await?))
+                        }
+                        Err(error) => Ok(Err(mismatch(error.context("its describe or run has another type")))),
+                    }
                 }
             }
         };
-        match super::guarded(work, timeout, &tokio_util::sync::CancellationToken::new()).await {
+        match super::guarded(work, &guest.turns, timeout, &tokio_util::sync::CancellationToken::new()).await {
             Ok(manifest) => manifest,
             Err(stop) => {
                 let stopped = match stop {
@@ -121,6 +140,11 @@ impl Sandbox {
             }
         }
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn mismatch(error: wasmtime::Error) -> ScriptError {
+    ScriptError::TypeMismatch(format!("{error:#}"))
 }
 
 /// Adds everything a script may import.
@@ -147,7 +171,7 @@ fn surface(component: &Component) -> Surface {
 
 /// Whether a versioned name such as `terapi:sync/http@0.1.3` is of our contract's version.
 fn is_ours(version: &str) -> bool {
-    version == "0.1" || version.starts_with("0.1.")
+    semver::Version::parse(version).is_ok_and(|version| (version.major, version.minor) == (0, 1))
 }
 
 fn check_surface(surface: &Surface) -> Result<RunKind, ScriptError> {
@@ -238,10 +262,11 @@ fn name(text: &str) -> Result<crate::ids::ScriptName, ScriptError> {
 
 fn models(given: Vec<types::Model>) -> Result<Vec<Model>, ScriptError> {
     let mut models: Vec<Model> = Vec::with_capacity(given.len());
+    let mut names = HashSet::with_capacity(given.len());
     for model in given {
         let name: crate::ids::ModelName =
             model.name.parse().map_err(|error| ScriptError::Manifest(format!("{error}")))?;
-        if models.iter().any(|known| known.name == name) {
+        if !names.insert(name.clone()) {
             return Err(ScriptError::Manifest(format!("model {name} is there twice")));
         }
         let schema = parse_schema(&format!("the schema of model {name}"), &model.schema)?;

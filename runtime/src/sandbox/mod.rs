@@ -6,12 +6,13 @@
 //! returns; nothing here panics on it, and a panic of ours ends that run alone.
 //!
 //! - `engine`: the one configuration · `load`: bytes → [`Script`] · `limits`: [`Limits`] and the meter
-//! - `host`: the host functions · `stdio`: what it prints · `outcome`: how it ended
+//! - `host`: the host functions · `fees`: what they cost · `stdio`: what it prints · `outcome`: how it ended
 //!
 //! [`run`]: Sandbox::run
 
 mod bindings;
 mod engine;
+mod fees;
 mod host;
 mod limits;
 mod load;
@@ -22,7 +23,9 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -38,8 +41,9 @@ pub use self::limits::{LimitOverrides, Limits, bytes};
 pub use self::load::{Script, Surface};
 
 use self::bindings::types;
+use self::fees::Fees;
 use self::host::{HostState, Requests, RunHost};
-use self::limits::{FUEL_YIELD_INTERVAL, HOST_CALL_BYTES, HOST_CALL_FUEL, RunMeter};
+use self::limits::{FUEL_YIELD_INTERVAL, HOST_CALL_BYTES, RunMeter};
 use self::load::Pre;
 use self::stdio::LogBuffer;
 use crate::clock::Clock;
@@ -128,6 +132,8 @@ struct Guest {
     store: wasmtime::Store<HostState>,
     meter: Arc<RunMeter>,
     log: Arc<LogBuffer>,
+    /// How often it was given a thread.
+    turns: Arc<AtomicU64>,
 }
 
 /// Why a guest did not return.
@@ -148,10 +154,21 @@ impl Sandbox {
         Ok(Self { engine, linker: Arc::new(linker), clock, slots })
     }
 
-    /// Runs a script to its end, whatever that is. Waits for a free slot first; that wait is not the run's.
+    /// Runs a script to its end, whatever that is. Waits for a free slot first; that wait is not the run's, but can be
+    /// cancelled like it.
     pub async fn run(&self, request: RunRequest) -> RunReport {
-        let _slot = self.slots.acquire().await;
+        let slot = tokio::select! {
+            biased;
+            () = request.cancel.cancelled() => None,
+            slot = self.slots.acquire() => slot.ok(),
+        };
         let start = Instant::now();
+        let Some(_slot) = slot else {
+            let meter = RunMeter::new(request.limits);
+            let outcome = Outcome::Stopped(outcome::stopped(&Stop::Cancelled, &meter));
+            let usage = meter.usage(0, start.elapsed());
+            return RunReport { outcome, usage, changes: Changes::default(), output: None, log: Vec::new() };
+        };
         let RunRequest { script, limits, cancel, config, input, .. } = &request;
         let context = types::Context {
             run_id: request.run.to_string(),
@@ -161,21 +178,25 @@ impl Sandbox {
         };
         let (input, fuel, timeout) = (input.clone(), limits.fuel, limits.timeout);
         let (script, cancel, limits) = (Arc::clone(script), cancel.clone(), limits.clone());
-        let mut guest = self.guest(limits, Some(self.means(request, &script)));
+        let mut guest = self.guest(limits, Some(self.means(request, &script)), script.pre.has_one_memory());
         let call = call(&mut guest.store, &script.pre, context, input);
-        let ended = guarded(call, timeout, &cancel).await;
+        let mut ended = guarded(call, &guest.turns, timeout, &cancel).await;
+        let (left, owed) = (guest.store.get_fuel().unwrap_or(0), guest.store.data().fees.owed());
+        if left < owed && ended.is_ok() {
+            ended = Err(Stop::Error(Trap::OutOfFuel.into()));
+        }
+        let left = left.saturating_sub(owed);
         let (outcome, output) = match ended {
             Ok(Ok(output)) => (Outcome::Succeeded, output),
             Ok(Err(failure)) => (Outcome::Failed(outcome::failed(failure)), None),
             Err(stop) => (Outcome::Stopped(outcome::stopped(&stop, &guest.meter)), None),
         };
         let (outcome, output) = check_output(outcome, output);
-        let left = guest.store.get_fuel().unwrap_or(0);
         let changes = guest.store.data().run.as_ref().map(|run| run.changes).unwrap_or_default();
-        let Guest { store, meter, log } = guest;
+        let Guest { store, meter, log, .. } = guest;
         // Ends its requests and its half-printed lines.
         drop(store);
-        meter.log_bytes.store(log.total_bytes(), std::sync::atomic::Ordering::SeqCst);
+        meter.log_bytes.store(log.total_bytes(), Ordering::SeqCst);
         let usage = meter.usage(fuel.saturating_sub(left), start.elapsed());
         RunReport { outcome, usage, changes, output, log: log.take_rest() }
     }
@@ -204,27 +225,30 @@ impl Sandbox {
         }
     }
 
-    fn guest(&self, limits: Limits, run: Option<RunHost>) -> Guest {
+    fn guest(&self, limits: Limits, run: Option<RunHost>, one_memory: bool) -> Guest {
         let fuel = limits.fuel;
         let log = Arc::new(LogBuffer::new(Arc::clone(&self.clock), limits.log_bytes));
         let meter = Arc::new(RunMeter::new(limits));
-        let state = HostState::new(Arc::clone(&meter), Arc::clone(&log), run);
+        let turns = Arc::new(AtomicU64::new(0));
+        let fees = Fees::new(Arc::clone(&turns), !one_memory);
+        let state = HostState::new(Arc::clone(&meter), Arc::clone(&log), run, fees);
         let mut store = wasmtime::Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(HOST_CALL_BYTES);
         store.call_hook(|mut store, hook| match hook {
             CallHook::CallingHost => {
-                let left = store.get_fuel()?.checked_sub(HOST_CALL_FUEL).ok_or(Trap::OutOfFuel)?;
-                store.set_fuel(left)
+                store.data_mut().fees.leave();
+                Ok(())
             }
-            _ => Ok(()),
+            CallHook::ReturningFromHost => fees::settle(store),
+            CallHook::CallingWasm | CallHook::ReturningFromWasm => Ok(()),
         });
         // Neither fails with fuel switched on in the engine; if one did, the guest would have no fuel at all.
         let metered = store.set_fuel(fuel).and_then(|()| store.fuel_async_yield_interval(Some(FUEL_YIELD_INTERVAL)));
         if let Err(error) = metered {
             tracing::error!(%error, "a guest could not be given fuel");
         }
-        Guest { store, meter, log }
+        Guest { store, meter, log, turns }
     }
 }
 
@@ -253,10 +277,15 @@ async fn call(
 /// Runs a guest's work to its end, its deadline, its cancellation, or a panic of ours, whichever comes first.
 async fn guarded<T>(
     work: impl Future<Output = wasmtime::Result<T>>,
+    turns: &AtomicU64,
     timeout: Duration,
     cancel: &CancellationToken,
 ) -> Result<T, Stop> {
-    let work = AssertUnwindSafe(work).catch_unwind();
+    let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
+    let work = std::future::poll_fn(|context| {
+        turns.fetch_add(1, Ordering::Relaxed);
+        work.as_mut().poll(context)
+    });
     tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Stop::Cancelled),

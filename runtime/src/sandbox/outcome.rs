@@ -1,12 +1,14 @@
 //! From how a guest ended to what is stored: traps are told apart by their types.
 
+use wasmtime::component::ResourceTableError;
 use wasmtime::{Trap, WasmBacktrace};
 
 use super::Stop;
 use super::bindings::types;
-use super::host::NotHere;
-use super::limits::{MemoryExceeded, RunMeter, TableExceeded, bytes};
+use super::host::{HostBroke, NotHere};
+use super::limits::{MAX_HANDLES, MemoryExceeded, RunMeter, TableExceeded, bytes};
 use crate::run::{Failure, StopReason, Stopped};
+use crate::store::canonical;
 
 /// Frames of a backtrace that are kept, innermost first: enough to see the author's own functions.
 pub(super) const MAX_FRAMES: usize = 20;
@@ -30,9 +32,7 @@ pub(super) fn stopped(stop: &Stop, meter: &RunMeter) -> Stopped {
             ),
         ),
         Stop::Cancelled => (StopReason::Cancelled, "the run was cancelled".to_owned()),
-        Stop::Panicked(text) => {
-            (StopReason::Internal, format!("the host failed while it served this run: {text}. Please report it"))
-        }
+        Stop::Panicked(text) => (StopReason::Internal, internal(text)),
     };
     Stopped { reason, message, backtrace: Vec::new() }
 }
@@ -62,6 +62,8 @@ pub(super) fn stopped_by(error: &wasmtime::Error, meter: &RunMeter) -> Stopped {
         (StopReason::Trapped, format!("the script called exit({}); return an error instead", exit.0))
     } else if let Some(not_here) = error.downcast_ref::<NotHere>() {
         (StopReason::Trapped, not_here.to_string())
+    } else if let Some(broke) = error.downcast_ref::<HostBroke>() {
+        (StopReason::Internal, internal(&broke.0))
     } else if let Some(trap) = trap {
         let printed = "what it printed before is in the run's log";
         (StopReason::Trapped, format!("the script trapped: {trap} (in Rust that is a panic; {printed})"))
@@ -73,11 +75,20 @@ pub(super) fn stopped_by(error: &wasmtime::Error, meter: &RunMeter) -> Stopped {
                 bytes(super::limits::HOST_CALL_BYTES as u64)
             ),
         )
+    } else if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        (
+            StopReason::Exhausted,
+            format!("more than {MAX_HANDLES} handles at once: let go of streams and timers that are done"),
+        )
     } else {
-        (StopReason::Trapped, format!("the script broke off: {error:#}"))
+        (StopReason::Trapped, format!("the script broke off: {}", error.root_cause()))
     };
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
     Stopped { reason, message: cut(message), backtrace }
+}
+
+fn internal(text: &str) -> String {
+    format!("the host failed while it served this run: {text}. Please report it")
 }
 
 /// wasmtime 48 keeps the type of this one error private, so its text has to do; the test
@@ -109,9 +120,15 @@ pub(super) fn failed(failure: types::Failure) -> Failure {
         code: if transient { "script-transient" } else { "script-permanent" }.to_owned(),
         transient,
         message: cut(failure.message),
-        details: failure.details.filter(|details| details.len() <= MAX_DETAILS_BYTES),
+        details: failure.details.filter(|details| details.len() <= MAX_DETAILS_BYTES && is_json(details)),
         retry_after_ms: failure.retry_after_ms.map(|ms| ms.clamp(least, most)),
     }
+}
+
+/// Whether this is one JSON value of any kind by the contract's rules, which the store checks for objects.
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok()
+        && canonical::validate_object(&format!("{{\"details\":{text}}}")).is_ok()
 }
 
 fn cut(mut message: String) -> String {

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -27,6 +28,8 @@ const LINE_OVERHEAD_BYTES: u64 = 64;
 pub(super) struct LogBuffer {
     clock: Arc<dyn Clock>,
     lines: Mutex<Lines>,
+    /// Lines printed and not charged yet.
+    printed: AtomicU64,
 }
 
 #[derive(Default)]
@@ -46,7 +49,7 @@ impl LogBuffer {
     pub(super) fn new(clock: Arc<dyn Clock>, budget: u64) -> Self {
         let tail_budget = budget / 4;
         let lines = Lines { head_budget: budget - tail_budget, tail_budget, ..Lines::default() };
-        Self { clock, lines: Mutex::new(lines) }
+        Self { clock, lines: Mutex::new(lines), printed: AtomicU64::new(0) }
     }
 
     /// Adds a line.
@@ -83,6 +86,11 @@ impl LogBuffer {
         }
         rest.extend(lines.tail.drain(..));
         rest
+    }
+
+    /// Lines printed since this was last asked.
+    pub(super) fn take_printed(&self) -> u64 {
+        self.printed.swap(0, Ordering::Relaxed)
     }
 
     /// Bytes logged, dropped ones included.
@@ -126,14 +134,27 @@ impl Stdio {
         Self { log, level, partial: Arc::default() }
     }
 
+    fn push(&self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line).trim_end_matches(['\n', '\r']).to_owned();
+        self.log.push(self.level, line, None);
+        self.log.printed.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn take_in(&self, bytes: &[u8]) {
         let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             partial.extend_from_slice(piece);
-            if piece.ends_with(b"\n") || partial.len() > MAX_LINE_BYTES {
-                let line = String::from_utf8_lossy(&partial).trim_end_matches(['\n', '\r']).to_owned();
-                partial.clear();
-                self.log.push(self.level, line, None);
+            // Too long for one line, but nothing printed is lost for that.
+            while partial.len() > MAX_LINE_BYTES + 2 {
+                let is_boundary = |at: &usize| partial.get(*at).is_none_or(|byte| byte & 0xC0 != 0x80);
+                let end = (MAX_LINE_BYTES - 3..=MAX_LINE_BYTES).rev().find(is_boundary).unwrap_or(MAX_LINE_BYTES);
+                let rest = partial.split_off(end);
+                let line = std::mem::replace(&mut *partial, rest);
+                self.push(&line);
+            }
+            if piece.ends_with(b"\n") {
+                let line = std::mem::take(&mut *partial);
+                self.push(&line);
             }
         }
     }
@@ -145,7 +166,7 @@ impl Drop for Stdio {
         if Arc::strong_count(&self.partial) == 1 {
             let rest = std::mem::take(&mut *self.partial.lock().unwrap_or_else(PoisonError::into_inner));
             if !rest.is_empty() {
-                self.log.push(self.level, String::from_utf8_lossy(&rest).into_owned(), None);
+                self.push(&rest);
             }
         }
     }

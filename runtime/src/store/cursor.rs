@@ -1,6 +1,6 @@
 //! Cursors: opaque places in a stream's feed.
 //!
-//! Inside, 30 bytes in base64url: version, the store's epoch, the stream's number, the sequence read up to, and a keyed
+//! Inside, 29 bytes in base64url: version, the store's epoch, the stream's number, the sequence read up to, and a keyed
 //! checksum over these and the stream's name. So a cursor of another stream, another store, or one with a flipped bit
 //! is told from a good one, and one from before a restore (another epoch) from a damaged one.
 

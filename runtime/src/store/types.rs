@@ -148,7 +148,9 @@ impl std::str::FromStr for ActionFilter {
                 "updated" => filter.updated = true,
                 "deleted" => filter.deleted = true,
                 other => {
-                    return Err(format!("{other:?} is not an action: use added, updated, deleted, separated by commas"));
+                    return Err(format!(
+                        "{other:?} is not an action: use added, updated, deleted, separated by commas"
+                    ));
                 }
             }
         }

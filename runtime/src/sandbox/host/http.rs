@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use super::{HostState, RunHost};
+use super::{HostBroke, HostState, RunHost};
 use crate::egress::{self, EgressError};
 use crate::sandbox::bindings::http::{Error, Host, Request, Response, Ticket};
 use crate::sandbox::bindings::types::Budget as WitBudget;
@@ -19,7 +19,9 @@ const MAX_UNDER_WAY: usize = 32;
 impl Host for HostState {
     async fn fetch(&mut self, request: Request) -> wasmtime::Result<Result<Response, Error>> {
         let (run, meter, _) = self.enter()?;
+        let held = meter.hold_memory(weight(&request))?;
         let answer = run.egress.send(&run.policy, request.into(), &**meter).await;
+        drop(held);
         run.hand_over(meter, answer)
     }
 
@@ -29,9 +31,11 @@ impl Host for HostState {
             let text = format!("fetch-all takes up to {MAX_UNDER_WAY} requests at once, not {}", requests.len());
             return Ok(requests.iter().map(|_| Err(Error::InvalidRequest(text.clone()))).collect());
         }
+        let held = meter.hold_memory(requests.iter().map(weight).sum())?;
         let sends = requests.into_iter().map(|request| run.egress.send(&run.policy, request.into(), &**meter));
         let sends: Vec<_> = sends.collect();
         let answers: Vec<_> = futures_util::stream::iter(sends).buffered(run.policy.concurrency.max(1)).collect().await;
+        drop(held);
         answers.into_iter().map(|answer| run.hand_over(meter, answer)).collect()
     }
 
@@ -42,13 +46,16 @@ impl Host for HostState {
             let text = format!("{MAX_UNDER_WAY} requests are started and not waited for: call wait first");
             return Ok(Err(Error::InvalidRequest(text)));
         }
+        let held = meter.hold_memory(weight(&request))?;
         requests.last_ticket += 1;
         let ticket = requests.last_ticket;
         let (egress, policy, meter) = (run.egress.clone(), Arc::clone(&run.policy), Arc::clone(meter));
         let permits = Arc::clone(&requests.permits);
         requests.under_way.spawn(async move {
             let _permit = permits.acquire_owned().await;
-            (ticket, egress.send(&policy, request.into(), &*meter).await)
+            let answer = egress.send(&policy, request.into(), &*meter).await;
+            drop(held);
+            (ticket, answer)
         });
         Ok(Ok(ticket))
     }
@@ -56,9 +63,14 @@ impl Host for HostState {
     async fn wait(&mut self) -> wasmtime::Result<Option<(Ticket, Result<Response, Error>)>> {
         let (run, meter, _) = self.enter()?;
         let Some(done) = run.requests.under_way.join_next().await else { return Ok(None) };
-        let (ticket, answer) = done?;
+        let (ticket, answer) = done.map_err(|error| HostBroke(format!("a request: {error}")))?;
         Ok(Some((ticket, run.hand_over(meter, answer)?)))
     }
+}
+
+/// What the host holds of a request until its answer is there: the rest is small.
+fn weight(request: &Request) -> u64 {
+    request.body.as_ref().map_or(0, |body| body.len() as u64)
 }
 
 impl RunHost {

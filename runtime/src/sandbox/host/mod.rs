@@ -16,6 +16,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::bindings::types::Budget as WitBudget;
+use super::fees::Fees;
 use super::limits::{Budget, Limiter, MAX_HANDLES, RunMeter};
 use super::stdio::{LogBuffer, Stdio};
 use crate::clock::Clock;
@@ -33,6 +34,7 @@ pub(super) struct HostState {
     pub(super) log: Arc<LogBuffer>,
     /// Absent while a script describes itself: then nothing but logging works.
     pub(super) run: Option<RunHost>,
+    pub(super) fees: Fees,
 }
 
 /// What a run works with.
@@ -80,8 +82,13 @@ pub struct Progress {
 #[error("{0}")]
 pub(super) struct NotHere(pub(super) &'static str);
 
+/// The host went wrong while it served a call: our bug, not the script's.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct HostBroke(pub(super) String);
+
 impl HostState {
-    pub(super) fn new(meter: Arc<RunMeter>, log: Arc<LogBuffer>, run: Option<RunHost>) -> Self {
+    pub(super) fn new(meter: Arc<RunMeter>, log: Arc<LogBuffer>, run: Option<RunHost>, fees: Fees) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         // Nothing behind any of it: no files, no variables, no arguments, no sockets, no input.
@@ -90,12 +97,13 @@ impl HostState {
             .stderr(Stdio::new(Arc::clone(&log), Level::Warn))
             .max_random_size(64 << 10)
             .build();
-        Self { wasi, table, limiter: Limiter::new(Arc::clone(&meter)), meter, log, run }
+        Self { wasi, table, limiter: Limiter::new(Arc::clone(&meter)), meter, log, run, fees }
     }
 
     /// The run's means. The answers that were handed over with the last call are the guest's own by now.
     fn enter(&mut self) -> wasmtime::Result<(&mut RunHost, &Arc<RunMeter>, &Arc<LogBuffer>)> {
         self.meter.check_memory()?;
+        self.fees.charge(1);
         let run = self.run.as_mut().ok_or(NotHere(
             "describe called a host function: it only describes the script and gets nothing to work with",
         ))?;
@@ -111,7 +119,8 @@ impl RunHost {
         ask: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> wasmtime::Result<Result<T, StoreError>> {
         let store = Arc::clone(&self.store);
-        tokio::task::spawn_blocking(move || ask(&*store)).await.map_err(wasmtime::Error::from)
+        let asked = tokio::task::spawn_blocking(move || ask(&*store)).await;
+        asked.map_err(|error| HostBroke(format!("the store: {error}")).into())
     }
 
     /// Gives log lines to the store when enough have come together.
@@ -133,6 +142,8 @@ impl RunHost {
 
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        // Lines that were printed are work of their own.
+        self.fees.charge(1 + self.log.take_printed());
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }

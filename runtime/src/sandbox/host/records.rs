@@ -1,15 +1,19 @@
 //! `terapi:sync/records`: everything is the store's work; here are budgets, models and the texts of errors.
 
+use std::sync::Arc;
+
 use super::{HostState, RunHost};
 use crate::ids::StreamKey;
 use crate::sandbox::bindings::records::{Entry, Error, Host, Listing, SaveSummary};
 use crate::sandbox::limits::{Budget, RunMeter};
-use crate::store::{self, Lease, ModelRule, StoreError};
+use crate::store::{self, Lease, ModelRule, Store, StoreError};
 
 /// What one `list` returns at most, in bytes of JSON.
 const MAX_LIST_BYTES: usize = 4 << 20;
 /// What one `list` or `get-by-ids` returns at most, in records.
 const MAX_READ_RECORDS: usize = 1_000;
+/// Records that `get-by-ids` reads before it counts them: at most 8 MiB.
+const READ_AT_ONCE: usize = 8;
 
 impl Host for HostState {
     async fn batch_save(&mut self, model: String, entries: Vec<Entry>) -> wasmtime::Result<Result<SaveSummary, Error>> {
@@ -34,10 +38,9 @@ impl Host for HostState {
         let now = run.clock.now();
         let deleted = run.ask_store(move |store| store.delete(&lease, &model.name, &ids, now)).await?;
         Ok(deleted
-            .map(|deleted| {
-                run.changes.deleted += u64::from(deleted);
+            .inspect(|deleted| {
+                run.changes.deleted += u64::from(*deleted);
                 run.show_progress();
-                deleted
             })
             .map_err(Error::from))
     }
@@ -51,9 +54,27 @@ impl Host for HostState {
             Ok(stream) => stream,
             Err(error) => return Ok(Err(error)),
         };
-        let entries = run.ask_store(move |store| store.get(&stream, &ids)).await?;
-        match entries {
-            Ok(entries) => Ok(Ok(run.hand_over_entries(meter, entries)?)),
+        // A few at a time, each counted before the next: a thousand ids can stand for a gigabyte.
+        let counted = Arc::clone(meter);
+        let read = move |store: &dyn Store| {
+            let (mut entries, mut bytes) = (Vec::new(), 0);
+            for some in ids.chunks(READ_AT_ONCE) {
+                let more = store.get(&stream, some)?;
+                let weight = weight(&more);
+                bytes += weight;
+                entries.extend(more);
+                if counted.take_memory(weight).is_err() {
+                    break;
+                }
+            }
+            Ok((entries, bytes))
+        };
+        match run.ask_store(read).await? {
+            Ok((entries, bytes)) => {
+                meter.check_memory()?;
+                run.handed_over += bytes;
+                Ok(Ok(entries.into_iter().map(Entry::from).collect()))
+            }
             Err(error) => Ok(Err(error.into())),
         }
     }
@@ -162,10 +183,20 @@ impl RunHost {
     }
 
     fn hand_over_entries(&mut self, meter: &RunMeter, entries: Vec<store::Entry>) -> wasmtime::Result<Vec<Entry>> {
-        let bytes: usize = entries.iter().map(|entry| entry.id.len() + entry.data.len()).sum();
-        meter.take_memory(bytes as u64)?;
-        self.handed_over += bytes as u64;
-        Ok(entries.into_iter().map(|entry| Entry { id: entry.id, data: entry.data }).collect())
+        let bytes = weight(&entries);
+        meter.take_memory(bytes)?;
+        self.handed_over += bytes;
+        Ok(entries.into_iter().map(Entry::from).collect())
+    }
+}
+
+fn weight(entries: &[store::Entry]) -> u64 {
+    entries.iter().map(|entry| (entry.id.len() + entry.data.len()) as u64).sum()
+}
+
+impl From<store::Entry> for Entry {
+    fn from(entry: store::Entry) -> Self {
+        Self { id: entry.id, data: entry.data }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `terapi:sync/state` and `terapi:sync/log`.
 
-use super::HostState;
+use super::{HostBroke, HostState};
 use crate::run::Level;
 use crate::sandbox::bindings::log::{Host as LogHost, Level as WitLevel};
 use crate::sandbox::bindings::state::{Error, Host};
@@ -30,7 +30,8 @@ impl Host for HostState {
     async fn metadata(&mut self) -> wasmtime::Result<Json> {
         let (run, _, _) = self.enter()?;
         let connection = run.connection.clone();
-        Ok(run.ask_store(move |store| store.metadata(&connection)).await??)
+        let metadata = run.ask_store(move |store| store.metadata(&connection)).await?;
+        metadata.map_err(|error| HostBroke(error.to_string()).into())
     }
 
     async fn set_metadata(&mut self, value: Json) -> wasmtime::Result<Result<(), Error>> {
@@ -91,6 +92,7 @@ impl LogHost for HostState {
             }
             fields => (message, fields),
         };
+        self.fees.charge(1);
         self.log.push(level, message, fields);
         if let Some(run) = &self.run {
             run.pass_on_log(&self.log).await?;

@@ -17,6 +17,10 @@ use crate::store::{
     StoreError,
 };
 
+/// The largest content that one commit deletes. A tombstone carries it, so deleting what many batches saved takes as much
+/// memory as saving it all at once would.
+const MAX_DELETE_BYTES: usize = 64 << 20;
+
 /// A stream in memory; there is one for each, and who writes to it holds its head.
 pub(super) struct StreamCell {
     pub(super) number: u32,
@@ -201,18 +205,18 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Marks live entries as deleted, with their last content.
+    /// Marks live entries as deleted, with their last content. Refused if together that is too much for one commit.
     pub(super) fn delete_entries(
         &self,
         stream: u32,
         head: &mut Head,
-        doomed: Vec<(String, IndexEntry)>,
+        doomed: &[(String, IndexEntry)],
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let places: Vec<IndexEntry> = doomed.iter().map(|(_, old)| *old).collect();
-        let contents = self.contents(stream, &places)?;
+        let contents = self.contents(stream, &places, MAX_DELETE_BYTES)?;
         let mut last = head.last;
-        let staged = doomed.into_iter().zip(contents).map(|((id, old), data)| {
+        let staged = doomed.iter().zip(contents).map(|((id, old), data)| {
             last += 1;
             let entry = BlockEntry {
                 sequence: last,
@@ -221,10 +225,10 @@ impl Engine {
                 first_seen: old.first_seen,
                 modified: now,
                 digest: old.digest,
-                id,
+                id: id.clone(),
                 data,
             };
-            Staged { entry, old: Some(old) }
+            Staged { entry, old: Some(*old) }
         });
         let staged = staged.collect();
         self.commit_changes(stream, head, staged, Rows::new()).map(drop)
@@ -296,7 +300,7 @@ impl Engine {
     }
 
     fn merged(&self, stream: u32, old: &IndexEntry, index: usize, entry: &Entry) -> Result<String, StoreError> {
-        let base = self.contents(stream, &[*old])?.pop().unwrap_or_default();
+        let base = self.contents(stream, &[*old], usize::MAX)?.pop().unwrap_or_default();
         let merged = canonical::merge(&base, &entry.data)
             .map_err(|error| StoreError::InvalidRecord { index, reason: error.to_string() })?;
         if merged.len() > MAX_RECORD_BYTES {
@@ -306,22 +310,32 @@ impl Engine {
         Ok(merged)
     }
 
-    /// The JSON at these places, in their order; each block is read once.
-    pub(super) fn contents(&self, stream: u32, places: &[IndexEntry]) -> Result<Vec<String>, StoreError> {
+    /// The JSON at these places, in their order, if together it is no more than `max_bytes`; each block is read once.
+    pub(super) fn contents(
+        &self,
+        stream: u32,
+        places: &[IndexEntry],
+        max_bytes: usize,
+    ) -> Result<Vec<String>, StoreError> {
         let mut by_block: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         for (at, place) in places.iter().enumerate() {
             by_block.entry(place.block).or_default().push(at);
         }
         let mut contents = vec![String::new(); places.len()];
+        let mut bytes = 0;
         for (first, wanted) in by_block {
             let row = self.kv.get(View::Applied, &keys::block(stream, first))?;
             let row = row.ok_or_else(|| missing(stream, first))?;
-            let mut block = self.read_block(stream, first, &BlockRow::decode(&row)?)?;
+            let block = self.read_block(stream, first, &BlockRow::decode(&row)?)?;
             for at in wanted {
                 let (Some(place), Some(content)) = (places.get(at), contents.get_mut(at)) else { continue };
                 let found = block.entries.binary_search_by_key(&place.sequence, |entry| entry.sequence);
-                let entry = found.ok().and_then(|found| block.entries.get_mut(found));
+                let entry = found.ok().and_then(|found| block.entries.get(found));
                 *content = entry.map(|entry| entry.data.clone()).ok_or_else(|| missing(stream, first))?;
+                bytes += content.len();
+                if bytes > max_bytes {
+                    return Err(StoreError::BatchTooLarge(format!("records of more than {max_bytes} bytes")));
+                }
             }
         }
         Ok(contents)

@@ -106,7 +106,7 @@ impl Engine {
                 places.push(place);
             }
         }
-        let contents = self.contents(cell.number, &places)?;
+        let contents = self.contents(cell.number, &places, usize::MAX)?;
         Ok(found.into_iter().zip(contents).map(|(id, data)| Entry { id, data }).collect())
     }
 

@@ -8,7 +8,10 @@
 //! take back, for readers.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::log::Position;
@@ -16,6 +19,9 @@ use crate::store::StoreError;
 
 /// A row's key and its value; `None` removes it.
 pub(super) type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// A key and its value.
+pub(super) type Row = (Vec<u8>, Vec<u8>);
 
 /// Whether a reader sees what is not durable yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,18 +43,43 @@ struct Layers {
 
 pub(super) struct Kv {
     db: sled::Db,
+    /// The file that tells the next start that sled is damaged.
+    damage_mark: PathBuf,
     layers: RwLock<Layers>,
 }
 
 impl Kv {
-    pub(super) fn new(db: sled::Db) -> Self {
-        Self { db, layers: RwLock::new(Layers::default()) }
+    pub(super) fn new(db: sled::Db, damage_mark: PathBuf) -> Self {
+        Self { db, damage_mark, layers: RwLock::new(Layers::default()) }
+    }
+
+    /// Asks sled. It opens without looking at every page, so damage may show much later, as an error or as a panic; all
+    /// that helps is to make it anew from the log, which the next start does.
+    fn ask<T>(&self, doing: &'static str, work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+        let reason = match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error @ (sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)))) => error.to_string(),
+            Ok(Err(error)) => return Err(StoreError::index(doing)(error)),
+            Err(_) => "it panicked".to_owned(),
+        };
+        if let Err(error) = File::create(&self.damage_mark) {
+            tracing::error!(%error, "the damaged index could not be marked; move the folder `index` away by hand");
+        }
+        Err(StoreError::Corrupt {
+            what: format!("its index, while asked to {doing}: {reason}"),
+            next: "Start Terapi again: it makes the index anew from the log",
+        })
     }
 
     /// Up to where sled has the log.
     pub(super) fn position(&self) -> Result<Option<Position>, StoreError> {
-        let row = self.db.get(POSITION_KEY).map_err(StoreError::index("read its index"))?;
+        let row = self.ask("read its index", || self.db.get(POSITION_KEY))?;
         Ok(row.and_then(|bytes| Position::decode(&bytes)))
+    }
+
+    /// Removes every row.
+    pub(super) fn clear(&self) -> Result<(), StoreError> {
+        self.ask("clear its index", || self.db.clear())
     }
 
     pub(super) fn get(&self, view: View, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -66,50 +97,32 @@ impl Kv {
             }
         }
         // If the frozen layer reached sled in between, sled has the same value.
-        let value = self.db.get(key).map_err(StoreError::index("read its index"))?;
+        let value = self.ask("read its index", || self.db.get(key))?;
         Ok(value.map(|bytes| bytes.to_vec()))
     }
 
     /// At most `limit` rows with keys in `from..to`, ascending.
-    pub(super) fn range(
-        &self,
-        view: View,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(super) fn range(&self, view: View, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
         self.scan(view, from, to, limit, false)
     }
 
     /// At most `limit` rows with keys in `from..to`, descending.
-    pub(super) fn range_back(
-        &self,
-        view: View,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(super) fn range_back(&self, view: View, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
         self.scan(view, from, to, limit, true)
     }
 
-    fn scan(
-        &self,
-        view: View,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-        back: bool,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, view: View, from: &[u8], to: &[u8], limit: usize, back: bool) -> Result<Vec<Row>, StoreError> {
         if from >= to {
             return Ok(Vec::new());
         }
         let over = self.layers_in(view, from, to);
-        let mut stored = self.db.range(from..to).map(|row| {
-            let (key, value) = row.map_err(StoreError::index("read its index"))?;
-            Ok::<_, StoreError>((key.to_vec(), value.to_vec()))
-        });
+        let mut stored = self.db.range(from..to);
         let mut over = over.into_iter();
-        let mut next_stored = || if back { stored.next_back() } else { stored.next() }.transpose();
+        let mut next_stored = || {
+            let row =
+                self.ask("read its index", || if back { stored.next_back() } else { stored.next() }.transpose())?;
+            Ok::<_, StoreError>(row.map(|(key, value)| (key.to_vec(), value.to_vec())))
+        };
         let mut next_over = || if back { over.next_back() } else { over.next() };
 
         // A merge of two sorted sequences, in which the layer wins.
@@ -196,14 +209,14 @@ impl Kv {
             }
         }
         batch.insert(POSITION_KEY, position.encode());
-        self.db.apply_batch(batch).map_err(StoreError::index("write its index"))?;
+        self.ask("write its index", || self.db.apply_batch(batch))?;
         self.layers.write().unwrap_or_else(PoisonError::into_inner).frozen = Arc::default();
         Ok(())
     }
 
     /// Makes sled itself durable, so that a restart replays less.
     pub(super) fn flush_index(&self) -> Result<(), StoreError> {
-        self.db.flush().map(drop).map_err(StoreError::index("flush its index"))
+        self.ask("flush its index", || self.db.flush()).map(drop)
     }
 }
 

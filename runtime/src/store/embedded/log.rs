@@ -16,7 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -25,7 +25,8 @@ use crate::store::StoreError;
 
 const MAGIC: &[u8; 8] = b"TERAPLOG";
 const VERSION: u32 = 1;
-pub(super) const HEADER_BYTES: u64 = 32;
+const HEADER_LENGTH: usize = 32;
+const HEADER_BYTES: u64 = HEADER_LENGTH as u64;
 const FRAME_HEADER_BYTES: usize = 12;
 /// Past this size the next commit starts a new file: small enough to drop or copy whole, large enough to be few.
 const ROLL_BYTES: u64 = 64 << 20;
@@ -68,8 +69,6 @@ impl Position {
 pub(super) struct Tail {
     position: Position,
     file: Arc<File>,
-    /// Files written to since the last sync, the current one aside.
-    unsynced: Vec<Arc<File>>,
 }
 
 pub(super) struct Log {
@@ -88,14 +87,15 @@ impl Tail {
 
 impl Log {
     /// Opens the log in `dir`, creating it if there is none, and hands every frame after `from` to `replay` with the
-    /// position of its payload. What follows the last whole frame is cut off.
+    /// position of its payload. What follows the last whole frame is
+    /// cut off and set aside.
     pub(super) fn open(
         dir: &Path,
         epoch: [u8; 8],
         from: Option<Position>,
         mut replay: impl FnMut(&[u8], Position, Position) -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(dir).map_err(StoreError::io("create the log's folder"))?;
+        super::create_folder(dir).map_err(StoreError::io("create the log's folder"))?;
         let mut files = BTreeMap::new();
         for item in std::fs::read_dir(dir).map_err(StoreError::io("list the log's folder"))? {
             let item = item.map_err(StoreError::io("list the log's folder"))?;
@@ -113,6 +113,9 @@ impl Log {
             }
             std::fs::remove_file(dir.join(file_name(*last.key()))).map_err(StoreError::io("remove an empty file"))?;
             last.remove();
+        }
+        if let Some((missing, _)) = (1..).zip(files.keys()).find(|(expected, number)| expected != *number) {
+            return Err(corrupt(format!("file {} of the log is missing", file_name(missing))));
         }
 
         let mut position = match (from, files.first_key_value()) {
@@ -136,15 +139,26 @@ impl Log {
                     position.offset
                 )));
             }
+            // What a killed process wrote can be read, but may be in no more than the page cache; the index must never be
+            // ahead of what is on the disk.
+            sync_or_exit(file);
+            let start = position;
             position = scan(file, position, &mut replay)?;
             let Some((next, next_file)) = files.range(position.file + 1..).next() else {
                 if length > position.offset {
+                    if position == start {
+                        verify(file, start, epoch)?;
+                    }
+                    set_aside(dir, file, position.offset, length).map_err(StoreError::io(
+                        "set the log's torn end aside; free space on the disk if it is full",
+                    ))?;
                     tracing::warn!(
                         file = file_name(position.file),
                         bytes = length - position.offset,
                         "cut off what followed the last whole commit"
                     );
                     file.set_len(position.offset).map_err(StoreError::io("cut off the log's torn end"))?;
+                    sync_or_exit(file);
                 }
                 break;
             };
@@ -160,9 +174,7 @@ impl Log {
             position = start;
         }
         let file = files.get(&position.file).cloned().ok_or_else(|| corrupt("the log has no last file".to_owned()))?;
-        // What a killed process wrote was read back just now, but may be in no more than the page cache.
-        sync_or_exit(&file);
-        let tail = Tail { position, file, unsynced: Vec::new() };
+        let tail = Tail { position, file };
         Ok(Self { dir: dir.to_owned(), epoch, files: RwLock::new(files), tail: Mutex::new(tail) })
     }
 
@@ -196,26 +208,23 @@ impl Log {
     }
 
     fn roll(&self, tail: &mut Tail) -> Result<(), StoreError> {
+        // A file must not be there before the end of the one it goes on from: after a power cut that would be damage.
+        sync_or_exit(&tail.file);
         let (file, position) = create(&self.dir, tail.position.file + 1, self.epoch, tail.position.chain)?;
         self.files.write().unwrap_or_else(PoisonError::into_inner).insert(position.file, Arc::clone(&file));
-        tail.unsynced.push(std::mem::replace(&mut tail.file, file));
-        tail.position = position;
+        *tail = Tail { position, file };
         Ok(())
     }
 
     /// Makes everything appended before this call durable, and returns the end it had then. `freeze` runs while
     /// nobody can append.
     pub(super) fn sync(&self, freeze: impl FnOnce(Position)) -> Position {
-        let (position, files) = {
-            let mut tail = self.tail();
+        let (position, file) = {
+            let tail = self.tail();
             freeze(tail.position);
-            let mut files = std::mem::take(&mut tail.unsynced);
-            files.push(Arc::clone(&tail.file));
-            (tail.position, files)
+            (tail.position, Arc::clone(&tail.file))
         };
-        for file in files {
-            sync_or_exit(&file);
-        }
+        sync_or_exit(&file);
         position
     }
 
@@ -269,6 +278,39 @@ fn scan(
     }
 }
 
+/// Checks that a frame of the file ends at `position`. If none does, the index is not of this log, and what it knows
+/// nothing of must not be taken for a torn end.
+fn verify(file: &File, position: Position, epoch: [u8; 8]) -> Result<(), StoreError> {
+    let mut place = start_of(position.file, file, epoch)?;
+    let mut found = place == position;
+    scan(file, place, &mut |_, _, end| {
+        place = end;
+        found |= end == position;
+        Ok(())
+    })?;
+    if found {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt {
+        what: format!(
+            "the index goes on from byte {} of {}, where no commit ends; whole commits end at byte {}",
+            position.offset,
+            file_name(position.file),
+            place.offset
+        ),
+        next: "If the log is the right one, move the folder `index` away: it is then made anew from the log. Otherwise \
+               restore the data directory from a backup",
+    })
+}
+
+/// Keeps what is about to be cut off: it is nothing that was acknowledged, unless the disk damaged what it had.
+fn set_aside(dir: &Path, file: &File, from: u64, to: u64) -> io::Result<()> {
+    let mut torn = file.try_clone()?;
+    torn.seek(io::SeekFrom::Start(from))?;
+    let name = format!("torn-{}-{from}", dir.read_dir()?.count());
+    io::copy(&mut torn.take(to.saturating_sub(from)), &mut File::create_new(dir.join(name))?).map(drop)
+}
+
 fn read_whole(file: &File, bytes: &mut [u8], offset: u64) -> Result<bool, StoreError> {
     match file.read_exact_at(bytes, offset) {
         Ok(()) => Ok(true),
@@ -279,7 +321,7 @@ fn read_whole(file: &File, bytes: &mut [u8], offset: u64) -> Result<bool, StoreE
 
 /// The position after the header of a file that must belong to this store.
 fn start_of(number: u32, file: &File, epoch: [u8; 8]) -> Result<Position, StoreError> {
-    let mut header = [0; HEADER_BYTES as usize];
+    let mut header = [0; HEADER_LENGTH];
     file.read_exact_at(&mut header, 0).map_err(StoreError::io("read the header of a file of the log"))?;
     let expected = header_bytes(number, epoch, [0; 8]);
     let (found, chain) = header.split_at(24);

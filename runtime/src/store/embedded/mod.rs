@@ -47,12 +47,19 @@ const FORMAT: u32 = 1;
 /// How long a commit waits for others to be made durable together with it, unless somebody asks for it: short enough
 /// that an app never notices, long enough that a disk of 100 fsyncs a second does it with a fifth of its time.
 const GROUP_INTERVAL: Duration = Duration::from_millis(50);
-/// When rows waiting in memory reach this, writers wait for the flusher: it bounds memory, and what a start replays.
-const MAX_WAITING_BYTES: usize = 16 << 20;
+/// When rows waiting in memory reach this, writers wait for the flusher. It bounds what a start replays, and memory: sled
+/// frees nothing that a batch replaces before the batch ends, some 40 bytes for each byte here (measured).
+const MAX_WAITING_BYTES: usize = 4 << 20;
+/// A start that replays the log gives rows to sled in groups of this size: of 16 MiB, rebuilding an index of 60 MB took
+/// 650 MB of memory; of this, 90, in the same time.
+const REPLAYED_AT_ONCE: usize = 1 << 20;
 /// sled itself is flushed after so many groups; until then a start replays the log for it.
 const GROUPS_PER_INDEX_FLUSH: u32 = 64;
 /// How long to wait before giving rows to sled is tried again after it failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A file of this name says that the index was found damaged while it was in use.
+const DAMAGE_MARK: &str = "index.is-damaged";
 
 /// How to open a store.
 #[derive(Debug, Clone)]
@@ -64,9 +71,9 @@ pub struct StoreOptions {
 }
 
 impl Default for StoreOptions {
-    /// 64 MiB of cache, and 5 seconds of patience: a killed process needs a moment to let go of its lock.
+    /// 24 MiB of cache (sled takes about four times as much for what it counts), and 5 seconds of patience: a killed process needs a moment to let go of its lock.
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20, patience: Duration::from_secs(5) }
+        Self { cache_bytes: 24 << 20, patience: Duration::from_secs(5) }
     }
 }
 
@@ -118,18 +125,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl EmbeddedStore {
     /// Opens the store in `dir`, creating it if there is none.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(dir).map_err(StoreError::io("create its directory"))?;
+        match Self::open_once(dir, options) {
+            // The log was replayed onto an index that turned out damaged: once more, onto a new one.
+            Err(StoreError::Corrupt { .. }) if dir.join(DAMAGE_MARK).exists() => Self::open_once(dir, options),
+            result => result,
+        }
+    }
+
+    fn open_once(dir: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
+        create_folder(dir).map_err(StoreError::io("create its directory"))?;
         let lock_file = take_lock(dir, options.patience)?;
         let meta = read_or_create_meta(dir)?;
-        let kv = Kv::new(open_index(&dir.join("index"), options.cache_bytes)?);
+        let kv = Kv::new(open_index(&dir.join("index"), options)?, dir.join(DAMAGE_MARK));
 
         let spelling_key = blake3::derive_key("terapi 2026 spelling of a record", &meta.secret);
         let mut end = None;
         let from = kv.position()?;
+        if from.is_none() {
+            // Rows without a place are not of one history; on top of them nothing may be replayed.
+            kv.clear()?;
+        }
         let log = Log::open(&dir.join("log"), meta.epoch, from, |payload, begin, position| {
             commit::replay(&kv, &spelling_key, payload, begin)?;
             end = Some(position);
-            if kv.waiting_bytes() > MAX_WAITING_BYTES {
+            if kv.waiting_bytes() > REPLAYED_AT_ONCE {
                 kv.freeze();
                 kv.reveal();
                 kv.hand_over(position)?;
@@ -246,10 +265,11 @@ impl Engine {
             let result = self.flush_group();
             last_flush = Instant::now();
             groups += 1;
-            if result.is_ok() && (stop || groups % GROUPS_PER_INDEX_FLUSH == 0) {
-                if let Err(error) = self.kv.flush_index() {
-                    tracing::error!(%error, "the index could not be flushed; the log has everything");
-                }
+            if result.is_ok()
+                && (stop || groups % GROUPS_PER_INDEX_FLUSH == 0)
+                && let Err(error) = self.kv.flush_index()
+            {
+                tracing::error!(%error, "the index could not be flushed; the log has everything");
             }
             {
                 let mut flush = lock(&self.flush);
@@ -369,6 +389,16 @@ fn read_or_create_meta(dir: &Path) -> Result<Meta, StoreError> {
     }
 }
 
+/// Creates a folder, durable together with its name.
+fn create_folder(path: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(path)?;
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
 /// Writes a file so that it is there whole or not at all, also after a power cut.
 fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("new");
@@ -383,11 +413,25 @@ fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// Opens sled. One that does not open, or that panics on what it reads, is set aside: the log rebuilds it.
-fn open_index(path: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
-    let open = || {
-        let config = sled::Config::default().path(path).cache_capacity(cache_bytes).flush_every_ms(None);
+fn open_index(path: &Path, options: &StoreOptions) -> Result<sled::Db, StoreError> {
+    let mark = path.with_file_name(DAMAGE_MARK);
+    if mark.exists() {
+        tracing::warn!("the index was found damaged; rebuilding it from the log");
+        set_index_aside(path)?;
+        std::fs::remove_file(mark).map_err(StoreError::io("forget its damaged index"))?;
+    }
+    let start = Instant::now();
+    let open = || loop {
+        let config = sled::Config::default().path(path).cache_capacity(options.cache_bytes).flush_every_ms(None);
         // sled asserts on damage; a store that cannot open must be a message, not a crash.
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open()))
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open())) {
+            // The directory is ours, but a sled that was closed in this process lets go of its file a moment later, from a
+            // thread of its own. Its error does not tell that from others.
+            Ok(Err(sled::Error::Io(_))) if start.elapsed() < options.patience => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => break result,
+        }
     };
     match open() {
         Ok(Ok(db)) => return Ok(db),
@@ -395,13 +439,29 @@ fn open_index(path: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
         Ok(Err(error)) => tracing::warn!(%error, "the index is damaged; rebuilding it from the log"),
         Err(_) => tracing::warn!("the index is damaged; rebuilding it from the log"),
     }
-    let aside = (1..).map(|n| path.with_extension(format!("damaged-{n}"))).find(|aside| !aside.exists());
-    std::fs::rename(path, aside.unwrap_or_default()).map_err(StoreError::io("set its damaged index aside"))?;
+    set_index_aside(path)?;
     match open() {
         Ok(result) => result.map_err(StoreError::index("open its index")),
         Err(_) => Err(StoreError::Corrupt {
             what: "sled cannot make a new index".to_owned(),
             next: "Look whether the disk is full or read-only",
         }),
+    }
+}
+
+fn set_index_aside(path: &Path) -> Result<(), StoreError> {
+    let mut number = 1;
+    let aside = loop {
+        let aside = path.with_extension(format!("damaged-{number}"));
+        if !aside.exists() {
+            break aside;
+        }
+        number += 1;
+    };
+    match std::fs::rename(path, aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("set its damaged index aside")(error))
+        }
+        _ => Ok(()),
     }
 }

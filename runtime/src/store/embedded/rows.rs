@@ -62,7 +62,7 @@ impl Engine {
         let _guard = lock(&self.small_rows);
         let path = self.script_path(&script.hash);
         let doing = "write a script; free space on the disk if it is full";
-        fs::create_dir_all(self.dir.join("scripts")).map_err(StoreError::io(doing))?;
+        super::create_folder(&self.dir.join("scripts")).map_err(StoreError::io(doing))?;
         if self.script_bytes(&script.hash).ok().flatten().is_none() {
             write_durably(&path, bytes).map_err(StoreError::io(doing))?;
         }

@@ -17,8 +17,9 @@ use crate::store::{
     SyncState, canonical,
 };
 
-/// Index entries looked at together when a run's end searches for what it did not see.
-const ENTRIES_AT_ONCE: usize = 10_000;
+/// Index entries looked at together when a run's end searches for what it did not see: of those to delete the blocks are
+/// unpacked once, so few at a time unpack each block many times. Some 300 bytes of memory each.
+const ENTRIES_AT_ONCE: usize = 50_000;
 
 /// The run that holds a sync's lease.
 pub(super) struct ActiveRun {
@@ -174,11 +175,10 @@ impl Engine {
                 }
             }
             let count = u32::try_from(doomed.len()).unwrap_or(u32::MAX);
-            let numbers: Vec<u32> = doomed.iter().map(|(_, entry)| entry.number).collect();
-            self.delete_entries(cell.number, &mut head, doomed, now)?;
+            self.delete_entries(cell.number, &mut head, &doomed, now)?;
             if let Some(account) = run.accounts.get_mut(model) {
-                for number in numbers {
-                    account.seen.remove(number);
+                for (_, entry) in &doomed {
+                    account.seen.remove(entry.number);
                 }
             }
             Ok(count)
@@ -302,10 +302,16 @@ impl Engine {
                 // In the order of their blocks, so that each is unpacked once and not once a record.
                 doomed.sort_unstable_by_key(|(_, entry)| entry.sequence);
                 deleted += doomed.len() as u64;
-                while !doomed.is_empty() {
-                    let rest = doomed.split_off(doomed.len().min(MAX_BATCH_ENTRIES));
-                    self.delete_entries(cell.number, &mut head, doomed, now)?;
-                    doomed = rest;
+                let (mut rest, mut size) = (doomed.as_slice(), MAX_BATCH_ENTRIES);
+                while !rest.is_empty() {
+                    let (chunk, after) = rest.split_at(rest.len().min(size));
+                    match self.delete_entries(cell.number, &mut head, chunk, now) {
+                        Err(StoreError::BatchTooLarge(_)) if chunk.len() > 1 => size = chunk.len() / 2,
+                        result => {
+                            result?;
+                            rest = after;
+                        }
+                    }
                 }
             }
         }

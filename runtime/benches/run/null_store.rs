@@ -1,0 +1,128 @@
+//! A store that keeps nothing: what is left of a sync when the store costs nothing.
+
+use terapi::ids::{ConnectionName, ModelName, RunId, ScriptHash, ScriptName, StreamKey, SyncKey, Timestamp};
+use terapi::run::{LogLine, Run};
+use terapi::store::{
+    ChangePage, ChangesQuery, DeleteGuard, Entry, Lease, Listing, ModelRule, RunStart, SaveSummary, Script, Store,
+    StoreError, StreamInfo, SyncState,
+};
+
+pub(crate) struct NullStore;
+
+impl Store for NullStore {
+    fn begin_run(&self, _: RunStart) -> Result<Lease, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn renew_lease(&self, _: &Lease, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn save(&self, _: &Lease, _: &ModelRule, entries: &[Entry], _: Timestamp) -> Result<SaveSummary, StoreError> {
+        Ok(SaveSummary { added: u32::try_from(entries.len()).unwrap(), ..SaveSummary::default() })
+    }
+
+    fn update(&self, _: &Lease, _: &ModelRule, entries: &[Entry], _: Timestamp) -> Result<SaveSummary, StoreError> {
+        Ok(SaveSummary { added: u32::try_from(entries.len()).unwrap(), ..SaveSummary::default() })
+    }
+
+    fn delete(&self, _: &Lease, _: &ModelName, _: &[String], _: Timestamp) -> Result<u32, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn track_deletes_start(&self, _: &Lease, _: &ModelName) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn track_deletes_end(&self, _: &Lease, _: &ModelName, _: &DeleteGuard) -> Result<u64, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn sync_state(&self, _: &SyncKey) -> Result<SyncState, StoreError> {
+        Ok(SyncState::default())
+    }
+
+    fn save_checkpoint(&self, _: &Lease, _: Option<&str>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn finish_run(&self, _: &Lease, _: &mut Run, _: &DeleteGuard) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn reset(&self, _: &SyncKey, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn changes(&self, _: &StreamKey, _: &ChangesQuery) -> Result<ChangePage, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn get(&self, _: &StreamKey, _: &[String]) -> Result<Vec<Entry>, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn list(&self, _: &StreamKey, _: Option<&str>, _: usize, _: usize) -> Result<Listing, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn streams(&self) -> Result<Vec<StreamInfo>, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn metadata(&self, _: &ConnectionName) -> Result<String, StoreError> {
+        Ok("{}".to_owned())
+    }
+
+    fn set_metadata(&self, _: &ConnectionName, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn update_metadata(&self, _: &ConnectionName, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn put_script(&self, _: &Script, _: &[u8]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn scripts(&self) -> Result<Vec<Script>, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn script(&self, _: &ScriptName) -> Result<Option<Script>, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn script_bytes(&self, _: &ScriptHash) -> Result<Option<Vec<u8>>, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn remove_script(&self, _: &ScriptName) -> Result<bool, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn put_run(&self, _: &Run) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn run(&self, _: RunId) -> Result<Option<Run>, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn runs(&self, _: Option<RunId>, _: usize) -> Result<Vec<Run>, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn append_log(&self, _: RunId, _: &[LogLine]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn log(&self, _: RunId) -> Result<Vec<LogLine>, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+//! Black-box tests: everything through the doors that the command line and the apps use. One binary, a module a topic.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod cli;
+mod kill;
+mod recorded;
+mod sandbox;
+mod store;
+mod support;

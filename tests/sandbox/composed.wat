@@ -1,0 +1,225 @@
+;; Two components in one: the script hands the other one 20 MB of text again and again. The engine copies the text, and that
+;; costs no fuel but the few instructions around it. Made with wit-component and wasmprinter, then joined by hand.
+(component
+  (type $ty-terapi:sync/types@0.1.0
+    (instance
+      (type string)
+      (export "json" (type (eq 0)))
+      (type (record (field "run-id" string) (field "connection" string) (field "variant" string) (field "config" 1)))
+      (export "context" (type (eq 2)))
+      (type (enum "transient" "permanent"))
+      (export "failure-kind" (type (eq 4)))
+      (type (option 1))
+      (type (option u64))
+      (type (record (field "kind" 5) (field "message" string) (field "details" 6) (field "retry-after-ms" 7)))
+      (export "failure" (type (eq 8)))
+      (type (enum "full-refresh" "incremental"))
+      (export "sync-mode" (type (eq 10)))
+      (type (list string))
+      (type (record (field "name" string) (field "schema" 1) (field "ignore" 12)))
+      (export "model" (type (eq 13)))
+      (type (list 14))
+      (type (option string))
+      (type (record (field "name" string) (field "version" string) (field "description" string) (field "mode" 11) (field "models" 15) (field "frequency" 16) (field "base-url" 16) (field "hosts" 12) (field "config-schema" 6) (field "metadata-schema" 6)))
+      (export "sync-manifest" (type (eq 17)))
+    )
+  )
+  (import "terapi:sync/types@0.1.0" (instance $terapi:sync/types@0.1.0 (type $ty-terapi:sync/types@0.1.0)))
+  (component $callee
+    (core module $m
+      (memory (export "memory") 400)
+      (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 65536)
+      (func (export "take") (param i32 i32)))
+    (core instance $i (instantiate $m))
+    (alias core export $i "memory" (core memory $memory))
+    (alias core export $i "realloc" (core func $realloc))
+    (func $take (param "text" string)
+      (canon lift (core func $i "take") (memory $memory) (realloc $realloc) string-encoding=utf8))
+    (export "take" (func $take)))
+  (component $script
+    (type $ty-evil:x/y@1.0.0
+      (instance
+        (type (func (param "text" string)))
+        (export "take" (func (type 0)))
+      )
+    )
+    (import "evil:x/y@1.0.0" (instance $evil:x/y@1.0.0 (type $ty-evil:x/y@1.0.0)))
+    (type $ty-terapi:sync/types@0.1.0
+      (instance
+        (type string)
+        (export "json" (type (eq 0)))
+        (type (record (field "run-id" string) (field "connection" string) (field "variant" string) (field "config" 1)))
+        (export "context" (type (eq 2)))
+        (type (enum "transient" "permanent"))
+        (export "failure-kind" (type (eq 4)))
+        (type (option 1))
+        (type (option u64))
+        (type (record (field "kind" 5) (field "message" string) (field "details" 6) (field "retry-after-ms" 7)))
+        (export "failure" (type (eq 8)))
+        (type (enum "full-refresh" "incremental"))
+        (export "sync-mode" (type (eq 10)))
+        (type (list string))
+        (type (record (field "name" string) (field "schema" 1) (field "ignore" 12)))
+        (export "model" (type (eq 13)))
+        (type (list 14))
+        (type (option string))
+        (type (record (field "name" string) (field "version" string) (field "description" string) (field "mode" 11) (field "models" 15) (field "frequency" 16) (field "base-url" 16) (field "hosts" 12) (field "config-schema" 6) (field "metadata-schema" 6)))
+        (export "sync-manifest" (type (eq 17)))
+      )
+    )
+    (import "terapi:sync/types@0.1.0" (instance $terapi:sync/types@0.1.0 (type $ty-terapi:sync/types@0.1.0)))
+    (core module $main
+      (type (func (param i32 i32)))
+      (type (func (param i32 i32 i32 i32) (result i32)))
+      (type (func (result i32)))
+      (type (func (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+      (import "evil:x/y@1.0.0" "take" (func $take (type 0)))
+      (memory $memory 400)
+      (global $heap (mut i32) i32.const 4272)
+      (export "memory" (memory $memory))
+      (export "cabi_realloc" (func $realloc))
+      (export "terapi:sync/sync-script@0.1.0#describe" (func 2))
+      (export "terapi:sync/sync-script@0.1.0#run" (func 3))
+      (func $realloc (type 1) (param $old i32) (param $old-size i32) (param $align i32) (param $size i32) (result i32)
+        (local $at i32)
+        global.get $heap
+        i32.const 7
+        i32.add
+        i32.const -8
+        i32.and
+        local.set $at
+        local.get $at
+        local.get $size
+        i32.add
+        global.set $heap
+        local.get $at
+      )
+      (func (type 2) (result i32)
+        (local $i i32) (local $j i32)
+        i32.const 4096
+      )
+      (func (type 3) (param $id i32) (param i32) (param $connection i32) (param i32) (param $variant i32) (param i32) (param $config i32) (param i32) (result i32)
+        (local $i i32) (local $j i32)
+        loop $again
+          i32.const 65536
+          i32.const 20000000
+          call $take
+          br $again
+        end
+        i32.const 0
+      )
+      (data (i32.const 4096) "`\10\00\00\0c\00\00\00l\10\00\00\05\00\00\00t\10\00\00\10\00\00\00\01\00\00\00\90\10\00\00\01\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\a8\10\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00hand-written1.0.0\00\00\00Written by hand.Thing\00\00\00{}\00\00\84\10\00\00\05\00\00\00\8c\10\00\00\02\00\00\00\00\00\00\00\00\00\00\00")
+    )
+    (core module $wit-component-shim-module
+      (type (func (param i32 i32)))
+      (table 1 1 funcref)
+      (export "0" (func 0))
+      (export "$imports" (table 0))
+      (func (type 0) (param i32 i32)
+        local.get 0
+        local.get 1
+        i32.const 0
+        call_indirect (type 0)
+      )
+    )
+    (core instance $wit-component-shim-instance (instantiate $wit-component-shim-module))
+    (alias export $terapi:sync/types@0.1.0 "context" (type $context))
+    (alias export $terapi:sync/types@0.1.0 "failure" (type $failure))
+    (alias export $terapi:sync/types@0.1.0 "sync-manifest" (type $sync-manifest))
+    (alias core export $wit-component-shim-instance "0" (core func $indirect-evil:x/y@1.0.0-take))
+    (core instance $evil:x/y@1.0.0
+      (export "take" (func $indirect-evil:x/y@1.0.0-take))
+    )
+    (core instance $main (instantiate $main
+        (with "evil:x/y@1.0.0" (instance $evil:x/y@1.0.0))
+      )
+    )
+    (alias core export $main "memory" (core memory $memory))
+    (core module $wit-component-fixup
+      (type (func (param i32 i32)))
+      (import "actual" "0" (func (type 0)))
+      (import "shim" "$imports" (table 1 1 funcref))
+      (elem (i32.const 0) func 0)
+    )
+    (alias export $evil:x/y@1.0.0 "take" (func $take))
+    (core func $"#core-func1 indirect-evil:x/y@1.0.0-take" (@name "indirect-evil:x/y@1.0.0-take") (canon lower (func $take) (memory $memory) string-encoding=utf8))
+    (core instance $actual
+      (export "0" (func $"#core-func1 indirect-evil:x/y@1.0.0-take"))
+    )
+    (core instance $fixup (instantiate $wit-component-fixup
+        (with "actual" (instance $actual))
+        (with "shim" (instance $wit-component-shim-instance))
+      )
+    )
+    (type (func (result $sync-manifest)))
+    (alias core export $main "terapi:sync/sync-script@0.1.0#describe" (core func $terapi:sync/sync-script@0.1.0#describe))
+    (func $describe (type 5) (canon lift (core func $terapi:sync/sync-script@0.1.0#describe) (memory $memory) string-encoding=utf8))
+    (type (result (error $failure)))
+    (type (func (param "context" $context) (result 6)))
+    (alias core export $main "terapi:sync/sync-script@0.1.0#run" (core func $terapi:sync/sync-script@0.1.0#run))
+    (alias core export $main "cabi_realloc" (core func $cabi_realloc))
+    (func $run (type 7) (canon lift (core func $terapi:sync/sync-script@0.1.0#run) (memory $memory) (realloc $cabi_realloc) string-encoding=utf8))
+    (alias export $terapi:sync/types@0.1.0 "json" (type $json))
+    (alias export $terapi:sync/types@0.1.0 "failure-kind" (type $failure-kind))
+    (alias export $terapi:sync/types@0.1.0 "sync-mode" (type $sync-mode))
+    (alias export $terapi:sync/types@0.1.0 "model" (type $model))
+    (component $terapi:sync/sync-script@0.1.0-shim-component
+      (type string)
+      (import "import-type-json" (type (eq 0)))
+      (type (record (field "run-id" string) (field "connection" string) (field "variant" string) (field "config" 1)))
+      (import "import-type-context" (type (eq 2)))
+      (type (enum "transient" "permanent"))
+      (import "import-type-failure-kind" (type (eq 4)))
+      (type (option 1))
+      (type (option u64))
+      (type (record (field "kind" 5) (field "message" string) (field "details" 6) (field "retry-after-ms" 7)))
+      (import "import-type-failure" (type (eq 8)))
+      (type (enum "full-refresh" "incremental"))
+      (import "import-type-sync-mode" (type (eq 10)))
+      (type (list string))
+      (type (record (field "name" string) (field "schema" 1) (field "ignore" 12)))
+      (import "import-type-model" (type (eq 13)))
+      (type (list 14))
+      (type (option string))
+      (type (record (field "name" string) (field "version" string) (field "description" string) (field "mode" 11) (field "models" 15) (field "frequency" 16) (field "base-url" 16) (field "hosts" 12) (field "config-schema" 6) (field "metadata-schema" 6)))
+      (import "import-type-sync-manifest" (type (eq 17)))
+      (import "import-type-sync-manifest0" (type (eq 18)))
+      (type (func (result 19)))
+      (import "import-func-describe" (func (type 20)))
+      (import "import-type-context0" (type (eq 3)))
+      (import "import-type-failure0" (type (eq 9)))
+      (type (result (error 22)))
+      (type (func (param "context" 21) (result 23)))
+      (import "import-func-run" (func (type 24)))
+      (export "context" (type 3))
+      (export "failure" (type 9))
+      (export "sync-manifest" (type 18))
+      (type (func (result 27)))
+      (export "describe" (func 0) (func (type 28)))
+      (type (result (error 26)))
+      (type (func (param "context" 25) (result 29)))
+      (export "run" (func 1) (func (type 30)))
+    )
+    (instance $terapi:sync/sync-script@0.1.0-shim-instance (instantiate $terapi:sync/sync-script@0.1.0-shim-component
+        (with "import-func-describe" (func $describe))
+        (with "import-func-run" (func $run))
+        (with "import-type-json" (type $json))
+        (with "import-type-context" (type $context))
+        (with "import-type-failure-kind" (type $failure-kind))
+        (with "import-type-failure" (type $failure))
+        (with "import-type-sync-mode" (type $sync-mode))
+        (with "import-type-model" (type $model))
+        (with "import-type-sync-manifest" (type $sync-manifest))
+        (with "import-type-sync-manifest0" (type $sync-manifest))
+        (with "import-type-context0" (type $context))
+        (with "import-type-failure0" (type $failure))
+      )
+    )
+    (export $terapi:sync/sync-script@0.1.0 "terapi:sync/sync-script@0.1.0" (instance $terapi:sync/sync-script@0.1.0-shim-instance))
+  )
+  (instance $callee-instance (instantiate $callee))
+  (instance $script-instance (instantiate $script
+      (with "evil:x/y@1.0.0" (instance $callee-instance))
+      (with "terapi:sync/types@0.1.0" (instance $terapi:sync/types@0.1.0))))
+  (alias export $script-instance "terapi:sync/sync-script@0.1.0" (instance $exported))
+  (export "terapi:sync/sync-script@0.1.0" (instance $exported)))

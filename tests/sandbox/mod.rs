@@ -1,0 +1,11 @@
+//! Scripts of strangers, from outside: what they may do has its effect, and whatever else they do harms nobody.
+
+mod actions;
+mod failures;
+mod functions;
+mod isolation;
+mod limits;
+mod memory;
+mod records;
+mod time;
+mod uploads;
