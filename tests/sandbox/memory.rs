@@ -1,9 +1,12 @@
 //! The memory limit: one for all memories, tables and the host's buffers of a run.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use terapi::clock::SystemClock;
 use terapi::run::StopReason;
 
-use crate::support::{Bench, HandWritten, Ran, on_shared_bench, probe};
+use crate::support::{Bench, BreakingStore, HandWritten, Ran, on_shared_bench, probe};
 
 const PAGE: u64 = 64 << 10;
 
@@ -185,10 +188,12 @@ fn memory_for_answers_is_given_back() {
 
 #[test]
 fn what_is_read_back_counts_before_it_fills_the_host() {
-    on_shared_bench(async |bench| {
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    threads.block_on(async {
+        let bench = Bench::with(|inner| Arc::new(BreakingStore { inner }), Arc::new(SystemClock)).await;
         // A thousand times the same record of 1 MiB.
         let ran = run(
-            bench,
+            &bench,
             16 << 20,
             json!([
                 { "do": "save", "list": ["a", format!("<{}", 1 << 20)] },
