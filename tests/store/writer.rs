@@ -54,8 +54,8 @@ fn kind(n: u64) -> Kind {
     }
 }
 
-/// What step `n` saves under the `i`-th of its ids. `TERAPI_STORE_PADDING` makes every record that large, so that the log
-/// soon has several files.
+/// What step `n` saves under the `i`-th of its ids. `TERAPI_STORE_PADDING` makes every record that large (300,000, say),
+/// so that the log soon has several files.
 fn saved(n: u64, i: usize) -> String {
     static NOISE: OnceLock<(String, usize)> = OnceLock::new();
     let (noise, large) = NOISE.get_or_init(|| {
@@ -278,6 +278,12 @@ impl Writer {
 #[test]
 fn writes_until_it_is_killed() {
     let Some(dir) = std::env::var_os("TERAPI_STORE_WRITER") else { return };
+    // One thread's panic must end the process, or who listens would listen for ever.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::exit(101);
+    }));
     let store = open_dir(Path::new(&dir)).unwrap();
     let say = |what: &str, thread: usize, number: u64, rest: &str| {
         let line = format!("\nSAID {what} {thread} {number} {rest}.\n");
