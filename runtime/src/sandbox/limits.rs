@@ -13,7 +13,7 @@ use crate::run::Usage;
 /// What a run may use at most.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Fuel: about one unit an instruction and a byte of bulk memory, and [`HOST_CALL_FUEL`] a host call.
+    /// Fuel: about one unit an instruction and a byte of bulk memory, and 1,000 a host call.
     pub fuel: u64,
     /// Bytes of all linear memories and tables together, and of answers that the host holds for the script.
     pub memory: u64,

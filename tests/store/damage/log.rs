@@ -211,3 +211,31 @@ fn deletes_that_were_cut_short_are_done_by_the_next_refresh() {
     }
     assert!(seen.len() > 2, "{seen:?}: no cut fell among the deletes");
 }
+
+#[test]
+fn a_file_of_the_log_whose_creation_was_cut_short_is_made_again() {
+    let _quick = SkipSyncs::new();
+    let whole = tempfile::tempdir().unwrap();
+    let (cursors, expected) = filled(whole.path());
+    let header = fs::read(&logs(whole.path())[0]).unwrap()[..32].to_vec();
+    for left in [&b""[..], &header[..31], &[0; 31], &[0; 32], &[0xff; 32]] {
+        // Before the first commit, and after the end of a file that is full.
+        let (new, full) = (tempfile::tempdir().unwrap(), copy_of(whole.path()));
+        drop(open_dir(new.path()).unwrap());
+        fs::remove_dir_all(new.path().join("index")).unwrap();
+        fs::write(&logs(new.path())[0], left).unwrap();
+        fs::write(full.path().join("log/0000000002.tlog"), left).unwrap();
+        for (dir, steps) in [(new.path(), 0), (full.path(), STEPS)] {
+            let store = open_dir(dir).unwrap_or_else(|error| panic!("{left:?} after {steps} steps: {error}"));
+            if steps > 0 {
+                assert!(picture(&store, &cursors) == expected, "{left:?}: something else is there");
+            }
+            let run = begin(&store, &sync("script0", "c"));
+            write(&run, 0, steps + 1).unwrap();
+            run.succeed();
+            drop(store);
+            fs::remove_dir_all(dir.join("index")).unwrap();
+            assert_eq!(assert_whole_steps(&open_dir(dir).unwrap(), 0).steps, steps + 1);
+        }
+    }
+}

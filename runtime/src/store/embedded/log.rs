@@ -14,6 +14,7 @@
 //! reached the disk, and asking again may lie (the kernel marks the pages clean), so the process ends with status 74.
 //! A failed append leaves the end of the log where it was; its half-written bytes are cut off or overwritten.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _};
@@ -106,9 +107,18 @@ impl Log {
             let file = OpenOptions::new().read(true).write(true).open(item.path());
             files.insert(number, Arc::new(file.map_err(StoreError::io("open a file of the log"))?));
         }
-        // A file without a whole header is one whose creation was cut short: nothing was ever in it.
+        // A file of no more than a header, and that not whole, is one whose creation was cut short: nothing was ever in it.
         while let Some(last) = files.last_entry() {
-            if last.get().metadata().map_err(StoreError::io("read a file of the log"))?.len() >= HEADER_BYTES {
+            let length = last.get().metadata().map_err(StoreError::io("read a file of the log"))?.len();
+            let whole = match length.cmp(&HEADER_BYTES) {
+                Ordering::Less => false,
+                Ordering::Equal => match start_of(*last.key(), last.get(), epoch) {
+                    Err(StoreError::Corrupt { .. }) => false,
+                    start => start.map(|_| true)?,
+                },
+                Ordering::Greater => true,
+            };
+            if whole {
                 break;
             }
             std::fs::remove_file(dir.join(file_name(*last.key()))).map_err(StoreError::io("remove an empty file"))?;
