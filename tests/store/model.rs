@@ -1,5 +1,7 @@
 //! The store against a plain model of it in memory: whatever is done in whatever order, both say the same, and every
 //! reader ends with what there is.
+//!
+//! A little over 500 lines: the model and the world that checks the store against it are one thing.
 
 mod steps;
 
