@@ -12,7 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::egress::{Egress, EgressError, Policy};
 use crate::ids::{ConnectionName, RunId, ScriptHash, ScriptName, SyncKey, Variant};
 use crate::run::{Changes, Failure, Outcome, Run, RunKind, StopReason, Stopped, Usage};
-use crate::sandbox::{self, LimitOverrides, Limits, Progress, RunReport, RunRequest, Sandbox, SandboxError, Surface};
+use crate::sandbox::{self, LimitOverrides, Limits, Progress, RunReport, RunRequest, Sandbox, SandboxError};
 use crate::script::{ScriptError, SyncMode};
 use crate::store::embedded::{EmbeddedStore, StoreOptions};
 use crate::store::{DeleteGuard, Lease, RunStart, Script, Store, StoreError, canonical};
@@ -184,11 +184,6 @@ impl Runtime {
 
     fn loaded(&self, hash: &ScriptHash) -> Option<Arc<sandbox::Script>> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
-    }
-
-    /// What a component imports and exports, also if it is no script.
-    pub async fn inspect(&self, bytes: Vec<u8>) -> Result<Surface, RuntimeError> {
-        Ok(self.sandbox()?.inspect(bytes).await?)
     }
 
     /// Deploys a script under a name, its own if none is given, with limits of its own.

@@ -10,7 +10,7 @@ use super::{Failed, output};
 use crate::demo::api::{DemoApi, DemoApiOptions};
 use crate::demo::script;
 use crate::ids::{ConnectionName, StreamKey, Variant};
-use crate::run::{Outcome, Run};
+use crate::run::Outcome;
 use crate::runtime::{Execution, Runtime};
 use crate::sandbox::{self, Limits};
 use crate::store::embedded::StoreOptions;
@@ -86,7 +86,7 @@ async fn show(dir: &std::path::Path) -> Result<(), Failed> {
     let create = stage.load("create-issue").await?;
     let input = r#"{"repository": "terapi/demo", "title": "Please add dark mode", "labels": ["idea"]}"#;
     let (run, answer) = stage.runtime.action(stage.execution(&create, "{}")?, input.to_owned()).await?;
-    summary(&run);
+    output::run_summary(&run);
     say(&format!("  it answered {}", answer.unwrap_or_default()));
     stage.api.forget_requests();
     stage.sync(&issues, REPOSITORY).await?;
@@ -102,19 +102,19 @@ async fn show(dir: &std::path::Path) -> Result<(), Failed> {
     let mut execution = stage.execution(&misbehaving, r#"{"repository": "terapi/demo", "mistake": "hoards"}"#)?;
     execution.limits = Limits { memory: 2 << 20, ..Limits::default() };
     execution.variant = "hoards".parse().map_err(|error| Failed::new(format!("{error}")))?;
-    summary(&stage.runtime.sync(execution).await?);
+    output::run_summary(&stage.runtime.sync(execution).await?);
     say("What it had saved before is kept; nothing was deleted, and nothing else noticed.");
 
     stage.step("A script that never ends, with 100 million units of fuel");
     let mut execution = stage.execution(&misbehaving, r#"{"repository": "terapi/demo", "mistake": "loops"}"#)?;
     execution.limits = Limits { fuel: 100_000_000, ..Limits::default() };
     execution.variant = "loops".parse().map_err(|error| Failed::new(format!("{error}")))?;
-    summary(&stage.runtime.sync(execution).await?);
+    output::run_summary(&stage.runtime.sync(execution).await?);
 
     stage.step("A script that wants to go where nobody allowed it to");
     let mut execution = stage.execution(&members, "{}")?;
     execution.policy.allowed_hosts.clear();
-    summary(&stage.runtime.sync(execution).await?);
+    output::run_summary(&stage.runtime.sync(execution).await?);
 
     let bold = output::BOLD;
     say("");
@@ -151,7 +151,7 @@ impl Stage {
 
     async fn sync(&self, script: &Arc<sandbox::Script>, config: &str) -> Result<(), Failed> {
         let run = self.runtime.sync(self.execution(script, config)?).await?;
-        summary(&run);
+        output::run_summary(&run);
         match run.outcome {
             Some(Outcome::Succeeded) => Ok(()),
             _ => Err(Failed::new("a run of the demo failed")),
@@ -191,10 +191,6 @@ impl Stage {
             return Ok(page.cursor);
         }
     }
-}
-
-fn summary(run: &Run) {
-    output::run_summary(run);
 }
 
 fn say(text: &str) {

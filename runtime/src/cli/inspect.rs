@@ -23,8 +23,7 @@ impl Inspect {
         let (size, hash) = (file.len() as u64, ScriptHash::of(&file));
         // Looks at a file only; needs no data directory.
         let sandbox = Sandbox::new(1, std::sync::Arc::new(SystemClock))?;
-        let surface = sandbox.inspect(file.clone()).await?;
-        let loaded = sandbox.load(file).await;
+        let (surface, loaded) = sandbox.inspect(file).await?;
         if context.json {
             let (manifest, refused) = match &loaded {
                 Ok(script) => (Some(&script.manifest), None),

@@ -67,9 +67,25 @@ const CONTRACT: [&str; 5] = ["types", "http", "records", "state", "log"];
 impl Sandbox {
     /// Makes a script of a component's bytes, or says why not. Compiles, so it takes a fifth of a CPU second for 100 KB.
     pub async fn load(&self, bytes: Vec<u8>) -> Result<Arc<Script>, ScriptError> {
-        let (component, hash, size) = self.compile(bytes).await?;
-        let surface = surface(&component);
-        let kind = check_surface(&surface)?;
+        let compiled = self.compile(bytes).await?;
+        let surface = surface(&compiled.0);
+        self.link(compiled, &surface).await
+    }
+
+    /// What a component imports and exports, also if it is none that could run here, and the script it makes or why not.
+    pub async fn inspect(&self, bytes: Vec<u8>) -> Result<(Surface, Result<Arc<Script>, ScriptError>), ScriptError> {
+        let compiled = self.compile(bytes).await?;
+        let surface = surface(&compiled.0);
+        let script = self.link(compiled, &surface).await;
+        Ok((surface, script))
+    }
+
+    async fn link(
+        &self,
+        (component, hash, size): (Component, ScriptHash, usize),
+        surface: &Surface,
+    ) -> Result<Arc<Script>, ScriptError> {
+        let kind = check_surface(surface)?;
         let linked = self.linker.instantiate_pre(&component).map_err(mismatch)?;
         let pre = match kind {
             RunKind::Sync => Pre::Sync(SyncPre::new(linked).map_err(mismatch)?),
@@ -77,12 +93,6 @@ impl Sandbox {
         };
         let manifest = self.describe(&pre).await?;
         Ok(Arc::new(Script { hash, size, manifest, pre }))
-    }
-
-    /// What a component imports and exports, also if it is none that could run here.
-    pub async fn inspect(&self, bytes: Vec<u8>) -> Result<Surface, ScriptError> {
-        let (component, _, _) = self.compile(bytes).await?;
-        Ok(surface(&component))
     }
 
     async fn compile(&self, bytes: Vec<u8>) -> Result<(Component, ScriptHash, usize), ScriptError> {

@@ -49,9 +49,15 @@ impl Head {
         out
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         let mut reader = Reader::new(bytes);
         Ok(Self { last: reader.varint()?, next_number: reader.int()?, live: reader.varint()? })
+    }
+
+    /// The head of a stream as its row has it.
+    pub(super) fn read(kv: &Kv, view: View, stream: u32) -> Result<Self, StoreError> {
+        let row = kv.get(view, &keys::head(stream))?;
+        Ok(row.map(|bytes| Self::decode(&bytes)).transpose()?.unwrap_or_default())
     }
 
     fn count(&mut self, entry: &BlockEntry, old: Option<&IndexEntry>) {
@@ -67,9 +73,17 @@ impl Head {
 }
 
 /// A change that is about to be committed.
-pub(super) struct Staged {
-    pub(super) entry: BlockEntry,
-    pub(super) old: Option<IndexEntry>,
+struct Staged {
+    entry: BlockEntry,
+    before: Before,
+}
+
+/// What is known of a change besides its entry.
+struct Before {
+    /// What it supersedes.
+    old: Option<IndexEntry>,
+    /// Of its JSON.
+    spelling: [u8; 8],
 }
 
 /// What a batch did, and which record numbers it saw.
@@ -111,8 +125,7 @@ impl Engine {
         let Some(number) = self.kv.get(View::Applied, &keys::stream(key))?.as_deref().and_then(decode_number) else {
             return Ok(None);
         };
-        let head = self.kv.get(View::Applied, &keys::head(number))?;
-        let head = head.map(|bytes| Head::decode(&bytes)).transpose()?.unwrap_or_default();
+        let head = Head::read(&self.kv, View::Applied, number)?;
         let cell = Arc::new(StreamCell { number, head: Mutex::new(head) });
         streams.insert(key.clone(), Arc::clone(&cell));
         Ok(Some(cell))
@@ -200,10 +213,10 @@ impl Engine {
                     id: entry.id.clone(),
                     data: data.to_owned(),
                 },
-                old,
+                before: Before { old, spelling },
             });
         }
-        self.commit_changes(cell.number, &mut head, staged, Rows::new())?;
+        self.commit_changes(cell.number, &mut head, staged)?;
         Ok(outcome)
     }
 
@@ -230,28 +243,23 @@ impl Engine {
                 id: id.clone(),
                 data,
             };
-            Staged { entry, old: Some(*old) }
+            // The content is the one that the index knows, and so is its spelling.
+            Staged { entry, before: Before { old: Some(*old), spelling: old.spelling } }
         });
         let staged = staged.collect();
-        self.commit_changes(stream, head, staged, Rows::new()).map(drop)
+        self.commit_changes(stream, head, staged)
     }
 
-    /// Commits changes in the order of their sequences, and `rows` with them, as one frame.
-    pub(super) fn commit_changes(
-        &self,
-        stream: u32,
-        head: &mut Head,
-        staged: Vec<Staged>,
-        rows: Rows,
-    ) -> Result<(), StoreError> {
-        if staged.is_empty() && rows.is_empty() {
+    /// Commits changes in the order of their sequences, as one frame.
+    fn commit_changes(&self, stream: u32, head: &mut Head, staged: Vec<Staged>) -> Result<(), StoreError> {
+        if staged.is_empty() {
             return Ok(());
         }
-        let mut olds = Vec::with_capacity(staged.len());
+        let mut befores = Vec::with_capacity(staged.len());
         let mut blocks: Vec<Block> = Vec::new();
         let mut bytes = 0;
-        for Staged { entry, old } in staged {
-            olds.push(old);
+        for Staged { entry, before } in staged {
+            befores.push(before);
             if bytes == 0 {
                 blocks.push(Block { stream, first: entry.sequence, span: 0, entries: Vec::new() });
             }
@@ -270,15 +278,15 @@ impl Engine {
             block.encode(&mut bytes)?;
             packed.push(bytes);
         }
-        let payload = encode_payload(&rows, &packed);
+        let payload = encode_payload(&Rows::new(), &packed);
         // Everything that can fail is done before the log moves.
         let mut after = *head;
-        let mut laid = rows;
+        let mut laid = Rows::new();
         let mut buried = BTreeMap::new();
-        let mut olds = olds.into_iter();
+        let mut befores = befores.into_iter();
         for block in &blocks {
-            let olds: Vec<_> = olds.by_ref().take(block.entries.len()).collect();
-            lay_block(&self.kv, &self.spelling_key, block, &olds, &mut after, &mut buried, &mut laid)?;
+            let befores: Vec<_> = befores.by_ref().take(block.entries.len()).collect();
+            lay_block(&self.kv, block, &befores, &mut after, &mut buried, &mut laid)?;
         }
         let lengths: Vec<usize> = packed.iter().map(Vec::len).collect();
         let total: usize = lengths.iter().sum();
@@ -297,8 +305,7 @@ impl Engine {
 
     /// The index entry of an id.
     pub(super) fn index_entry(&self, stream: u32, id: &str) -> Result<Option<IndexEntry>, StoreError> {
-        let row = self.kv.get(View::Applied, &keys::index(stream, id))?;
-        row.map(|bytes| IndexEntry::decode(&bytes)).transpose()
+        index_entry(&self.kv, stream, id)
     }
 
     fn merged(&self, stream: u32, old: &IndexEntry, index: usize, entry: &Entry) -> Result<String, StoreError> {
@@ -401,17 +408,21 @@ fn spelling(key: &[u8; 32], data: &str) -> [u8; 8] {
     sum
 }
 
+fn index_entry(kv: &Kv, stream: u32, id: &str) -> Result<Option<IndexEntry>, StoreError> {
+    let row = kv.get(View::Applied, &keys::index(stream, id))?;
+    row.map(|bytes| IndexEntry::decode(&bytes)).transpose()
+}
+
 /// The rows of a block but for its own: index entries, the places it supersedes, the stream's head.
 fn lay_block(
     kv: &Kv,
-    spelling_key: &[u8; 32],
     block: &Block,
-    olds: &[Option<IndexEntry>],
+    befores: &[Before],
     head: &mut Head,
     buried: &mut BTreeMap<u64, BlockRow>,
     rows: &mut Rows,
 ) -> Result<(), StoreError> {
-    for (entry, old) in block.entries.iter().zip(olds) {
+    for (entry, Before { old, spelling }) in block.entries.iter().zip(befores) {
         head.count(entry, old.as_ref());
         let place = IndexEntry {
             sequence: entry.sequence,
@@ -420,7 +431,7 @@ fn lay_block(
             action: entry.action,
             first_seen: entry.first_seen,
             digest: entry.digest,
-            spelling: spelling(spelling_key, &entry.data),
+            spelling: *spelling,
         };
         rows.insert(keys::index(block.stream, &entry.id), Some(place.encode()));
         let Some(old) = old else { continue };
@@ -483,19 +494,18 @@ pub(super) fn replay(kv: &Kv, spelling_key: &[u8; 32], payload: &[u8], begin: Po
         let offset = begin.offset + (payload.len() - reader.rest().len()) as u64;
         let (block, length) = Block::decode(reader.rest())?;
         reader.take(length)?;
-        let mut olds = Vec::with_capacity(block.entries.len());
+        let mut befores = Vec::with_capacity(block.entries.len());
         for entry in &block.entries {
-            let row = kv.get(View::Applied, &keys::index(block.stream, &entry.id))?;
-            olds.push(row.map(|bytes| IndexEntry::decode(&bytes)).transpose()?);
+            let old = index_entry(kv, block.stream, &entry.id)?;
+            befores.push(Before { old, spelling: spelling(spelling_key, &entry.data) });
         }
         let head = match heads.entry(block.stream) {
             std::collections::hash_map::Entry::Occupied(slot) => slot.into_mut(),
             std::collections::hash_map::Entry::Vacant(slot) => {
-                let bytes = kv.get(View::Applied, &keys::head(block.stream))?;
-                slot.insert(bytes.map(|bytes| Head::decode(&bytes)).transpose()?.unwrap_or_default())
+                slot.insert(Head::read(kv, View::Applied, block.stream)?)
             }
         };
-        lay_block(kv, spelling_key, &block, &olds, head, buried.entry(block.stream).or_default(), &mut rows)?;
+        lay_block(kv, &block, &befores, head, buried.entry(block.stream).or_default(), &mut rows)?;
         let row = BlockRow::new(begin.file, offset, u32::try_from(length).unwrap_or(u32::MAX), block.span);
         places.insert(keys::block(block.stream, block.first), Some(row.encode()));
     }

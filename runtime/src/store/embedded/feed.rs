@@ -26,7 +26,7 @@ impl Engine {
     pub(super) fn changes(&self, stream: &StreamKey, query: &ChangesQuery) -> Result<ChangePage, StoreError> {
         let number = self.kv.get(View::Durable, &keys::stream(stream))?.as_deref().and_then(decode_number);
         let head = match number {
-            Some(number) => self.head(View::Durable, number)?,
+            Some(number) => Head::read(&self.kv, View::Durable, number)?,
             None => Head::default(),
         };
         let number = number.unwrap_or(0);
@@ -69,7 +69,7 @@ impl Engine {
         // The end is fixed by the first call: a script that updates what it lists moves records behind it, and would
         // meet them again and again.
         let (after, end) = match after {
-            None => (0, self.head(View::Applied, cell.number)?.last),
+            None => (0, Head::read(&self.kv, View::Applied, cell.number)?.last),
             Some(token) => token
                 .split_once('-')
                 .and_then(|(after, end)| Some((after.parse().ok()?, end.parse().ok()?)))
@@ -115,7 +115,7 @@ impl Engine {
         let mut streams = Vec::new();
         for (key, value) in self.kv.range(View::Durable, from, to, usize::MAX)? {
             let (Some(stream), Some(number)) = (keys::parse_stream(&key), decode_number(&value)) else { continue };
-            let head = self.head(View::Durable, number)?;
+            let head = Head::read(&self.kv, View::Durable, number)?;
             // Made for a batch that was refused, or is not durable yet: nobody ever saw it.
             if head.last == 0 {
                 continue;
@@ -123,11 +123,6 @@ impl Engine {
             streams.push(StreamInfo { stream, live: head.live, changes: head.last });
         }
         Ok(streams)
-    }
-
-    fn head(&self, view: View, number: u32) -> Result<Head, StoreError> {
-        let row = self.kv.get(view, &keys::head(number))?;
-        Ok(row.map(|bytes| Head::decode(&bytes)).transpose()?.unwrap_or_default())
     }
 
     /// Hands the entries after `after` and up to `last` that are not superseded to `take`, in order, until it stops or

@@ -88,8 +88,7 @@ impl Tail {
 
 impl Log {
     /// Opens the log in `dir`, creating it if there is none, and hands every frame after `from` to `replay` with the
-    /// position of its payload. What follows the last whole frame is
-    /// cut off and set aside.
+    /// position of its payload. What follows the last whole frame is cut off and set aside.
     pub(super) fn open(
         dir: &Path,
         epoch: [u8; 8],
@@ -228,10 +227,10 @@ impl Log {
 
     /// Makes everything appended before this call durable, and returns the end it had then. `freeze` runs while
     /// nobody can append.
-    pub(super) fn sync(&self, freeze: impl FnOnce(Position)) -> Position {
+    pub(super) fn sync(&self, freeze: impl FnOnce()) -> Position {
         let (position, file) = {
             let tail = self.tail();
-            freeze(tail.position);
+            freeze();
             (tail.position, Arc::clone(&tail.file))
         };
         sync_or_exit(&file);

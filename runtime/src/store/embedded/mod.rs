@@ -71,7 +71,8 @@ pub struct StoreOptions {
 }
 
 impl Default for StoreOptions {
-    /// 24 MiB of cache (sled takes about four times as much for what it counts), and 5 seconds of patience: a killed process needs a moment to let go of its lock.
+    /// 24 MiB of cache (sled takes about four times as much for what it counts), and 5 seconds of patience: a killed
+    /// process needs a moment to let go of its lock.
     fn default() -> Self {
         Self { cache_bytes: 24 << 20, patience: Duration::from_secs(5) }
     }
@@ -155,7 +156,7 @@ impl EmbeddedStore {
             }
             Ok(())
         })?;
-        let durable = log.sync(|_| kv.freeze());
+        let durable = log.sync(|| kv.freeze());
         kv.reveal();
         kv.hand_over(durable)?;
         let before = fsync::calls();
@@ -291,7 +292,7 @@ impl Engine {
             let durable = lock(&self.flush).durable;
             self.kv.hand_over(durable)?;
         }
-        let position = self.log.sync(|_| self.kv.freeze());
+        let position = self.log.sync(|| self.kv.freeze());
         self.kv.reveal();
         lock(&self.flush).durable = position;
         self.flushed.notify_all();

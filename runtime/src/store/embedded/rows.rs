@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::kv::{Rows, View};
-use super::syncs::{json, parse};
+use super::syncs::{check_state, json, parse};
 use super::{EmbeddedStore, Engine, keys, lock, write_durably};
 use crate::ids::{ConnectionName, ModelName, RunId, ScriptHash, ScriptName, StreamKey, SyncKey, Timestamp};
 use crate::run::{LogLine, Run};
@@ -20,13 +20,7 @@ impl Engine {
     }
 
     fn set_metadata(&self, connection: &ConnectionName, value: &str) -> Result<(), StoreError> {
-        let refuse = |reason| Err(StoreError::InvalidState { what: "the metadata", reason });
-        if value.len() > MAX_METADATA_BYTES {
-            return refuse(format!("it has {} bytes, over {MAX_METADATA_BYTES}", value.len()));
-        }
-        if let Err(error) = canonical::validate_object(value) {
-            return refuse(error.to_string());
-        }
+        check_state("the metadata", value, MAX_METADATA_BYTES)?;
         self.put_durably(keys::metadata(connection), Some(value.as_bytes().to_vec()))
     }
 

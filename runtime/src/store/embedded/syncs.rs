@@ -221,13 +221,7 @@ impl Engine {
 
     pub(super) fn save_checkpoint(&self, lease: &Lease, checkpoint: Option<&str>) -> Result<(), StoreError> {
         if let Some(text) = checkpoint {
-            let refuse = |reason| Err(StoreError::InvalidState { what: "the checkpoint", reason });
-            if text.len() > MAX_CHECKPOINT_BYTES {
-                return refuse(format!("it has {} bytes, over {MAX_CHECKPOINT_BYTES}", text.len()));
-            }
-            if let Err(error) = canonical::validate_object(text) {
-                return refuse(error.to_string());
-            }
+            check_state("the checkpoint", text, MAX_CHECKPOINT_BYTES)?;
         }
         let position = self.with_lease(lease, |run| {
             let mut row = self.sync_row(&lease.sync)?;
@@ -475,6 +469,18 @@ fn account_rows(
 
 fn stream_of(lease: &Lease, model: &ModelName) -> StreamKey {
     StreamKey { connection: lease.sync.connection.clone(), model: model.clone(), variant: lease.sync.variant.clone() }
+}
+
+/// A checkpoint or metadata is a JSON object of so many bytes at most.
+pub(super) fn check_state(what: &'static str, text: &str, max_bytes: usize) -> Result<(), StoreError> {
+    let refuse = |reason| Err(StoreError::InvalidState { what, reason });
+    if text.len() > max_bytes {
+        return refuse(format!("it has {} bytes, over {max_bytes}", text.len()));
+    }
+    match canonical::validate_object(text) {
+        Ok(()) => Ok(()),
+        Err(error) => refuse(error.to_string()),
+    }
 }
 
 pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
