@@ -78,6 +78,7 @@ impl Records {
             return Ok(ExitCode::SUCCESS);
         }
         loop {
+            // Taken before reading: what a run writes after it is looked at in the next round, never passed over.
             let seen = last_write(&context.data_dir);
             // Opened for a moment only, so that a run beside this can have the directory in between.
             let options = StoreOptions { patience: Duration::from_hours(1), ..StoreOptions::default() };
@@ -93,10 +94,9 @@ impl Records {
                 }
             }
             drop(runtime);
-            let own = last_write(&context.data_dir).max(seen);
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
-                () = written_since(&context.data_dir, own) => {}
+                () = written_since(&context.data_dir, seen) => {}
             }
         }
     }
