@@ -60,7 +60,7 @@ impl App {
         }
         // The index and the feed tell the same.
         let ids: Vec<String> = self.records.keys().cloned().collect();
-        let entries = store.get(&stream, &ids).unwrap();
+        let entries = store.get(&stream, None, &ids).unwrap();
         assert_eq!(entries.len(), ids.len());
         for entry in entries {
             assert_eq!(self.records[&entry.id], entry.data);

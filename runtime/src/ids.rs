@@ -260,6 +260,14 @@ pub struct SyncKey {
     pub variant: Variant,
 }
 
+impl SyncKey {
+    /// The stream of a model that this sync writes to.
+    #[must_use]
+    pub fn stream(&self, model: &ModelName) -> StreamKey {
+        StreamKey { connection: self.connection.clone(), model: model.clone(), variant: self.variant.clone() }
+    }
+}
+
 impl fmt::Display for SyncKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} on {}", self.script, self.connection)?;

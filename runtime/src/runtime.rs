@@ -15,7 +15,7 @@ use crate::run::{Changes, Failure, Outcome, Run, RunKind, StopReason, Stopped, U
 use crate::sandbox::{self, LimitOverrides, Limits, Progress, RunReport, RunRequest, Sandbox, SandboxError};
 use crate::script::{ScriptError, SyncMode};
 use crate::store::embedded::{EmbeddedStore, StoreOptions};
-use crate::store::{DeleteGuard, Lease, RunStart, Script, Store, StoreError, canonical};
+use crate::store::{DeleteGuard, Lease, Reset, RunStart, Script, Store, StoreError, canonical};
 
 /// For how long a run holds its sync without a sign of life.
 const LEASE: Duration = Duration::from_mins(1);
@@ -339,10 +339,10 @@ impl Runtime {
         Ok((run, output))
     }
 
-    /// Forgets what a sync remembers, so that its next run fetches everything.
-    pub async fn reset(&self, sync: SyncKey) -> Result<(), RuntimeError> {
+    /// Forgets what a sync remembers, so that its next run fetches everything; `mode` says what becomes of the records.
+    pub async fn reset(&self, sync: SyncKey, mode: Reset) -> Result<(), RuntimeError> {
         let now = self.clock.now();
-        self.blocking(move |store| store.reset(&sync, now)).await
+        self.blocking(move |store| store.reset(&sync, &mode, now)).await
     }
 
     fn new_run(&self, execution: &Execution, kind: RunKind) -> Run {

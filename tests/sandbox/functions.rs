@@ -249,7 +249,7 @@ fn the_last_sync_date_is_the_start_of_the_last_success() {
         let ran = run(json!([{ "do": "date" }])).await.succeeded();
         assert_eq!(ran.said("date"), ["Some(1700000001000)"]);
 
-        bench.runtime.reset(ran.run.sync.clone()).await.unwrap();
+        bench.runtime.reset(ran.run.sync.clone(), terapi::store::Reset::Refetch).await.unwrap();
         assert_eq!(run(json!([{ "do": "date" }])).await.succeeded().said("date"), ["None"]);
     });
 }

@@ -112,9 +112,9 @@ fn readers_beside_three_writers_miss_nothing_and_meet_nothing_twice() {
                             while reading.page(store, stream, limit) {}
                             // What else reads meets no half of a commit either.
                             let ids: Vec<_> = (0..40).map(|id| id.to_string()).collect();
-                            let found = store.get(stream, &ids).unwrap();
+                            let found = store.get(stream, None, &ids).unwrap();
                             assert!(found.iter().all(|entry| entry.data.contains("writer")), "{found:?}");
-                            store.list(stream, None, limit, 1 << 20).unwrap();
+                            store.list(stream, None, None, limit, 1 << 20).unwrap();
                         }
                         if last_round {
                             return readings;
@@ -225,7 +225,7 @@ fn writes_of_an_old_run_never_come_after_those_of_a_newer() {
                 store.save_checkpoint(&lease, Some(&format!(r#"{{"token":{}}}"#, lease.token))).unwrap();
             }
             // The last of them would write for ever.
-            store.reset(&sync, terapi::ids::Timestamp(u64::MAX)).unwrap();
+            store.reset(&sync, &terapi::store::Reset::Refetch, terapi::ids::Timestamp(u64::MAX)).unwrap();
         });
         taking_over.join().unwrap();
     });

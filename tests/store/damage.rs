@@ -14,27 +14,33 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use terapi::ids::ScriptHash;
 use terapi::run::{Level, LogLine, Run};
+use terapi::store::embedded::{EmbeddedStore, StoreOptions};
 use terapi::store::{Change, Script, Store, StoreError, StreamInfo, SyncState};
 
 use crate::store::writer::{THREADS, stream_of, write};
-use crate::store::{Reader, begin, feed, now, open_dir, setting, sync, sync_calls};
+use crate::store::{Reader, begin, feed, now, setting, sync, sync_calls};
+
+/// Opens a store that keeps its log in one file while it is small.
+fn open_dir(dir: &Path) -> Result<EmbeddedStore, StoreError> {
+    EmbeddedStore::open(dir, &StoreOptions::default())
+}
 
 /// Everything that can be asked of a store.
 #[derive(Debug, PartialEq)]
-struct Picture {
-    streams: Vec<StreamInfo>,
-    feeds: Vec<Vec<Change>>,
-    records: Vec<BTreeMap<String, String>>,
+pub(super) struct Picture {
+    pub(super) streams: Vec<StreamInfo>,
+    pub(super) feeds: Vec<Vec<Change>>,
+    pub(super) records: Vec<BTreeMap<String, String>>,
     /// What follows each of some cursors that were given out before.
-    after: Vec<Vec<Change>>,
-    states: Vec<SyncState>,
-    runs: Vec<Run>,
-    logs: Vec<Vec<LogLine>>,
-    scripts: Vec<(Script, Option<Vec<u8>>)>,
-    metadata: String,
+    pub(super) after: Vec<Vec<Change>>,
+    pub(super) states: Vec<SyncState>,
+    pub(super) runs: Vec<Run>,
+    pub(super) logs: Vec<Vec<LogLine>>,
+    pub(super) scripts: Vec<(Script, Option<Vec<u8>>)>,
+    pub(super) metadata: String,
 }
 
-fn picture(store: &dyn Store, cursors: &[Reader]) -> Picture {
+pub(super) fn picture(store: &dyn Store, cursors: &[Reader]) -> Picture {
     store.sync().unwrap();
     let streams = store.streams().unwrap();
     let runs = store.runs(None, 1_000).unwrap();
@@ -60,7 +66,7 @@ fn picture(store: &dyn Store, cursors: &[Reader]) -> Picture {
 const STEPS: u64 = 120;
 
 /// A store with some of everything, closed; readers somewhere in the feed of `stream_of(0)`; and the picture of it.
-fn filled(dir: &Path) -> (Vec<Reader>, Picture) {
+pub(super) fn filled(dir: &Path) -> (Vec<Reader>, Picture) {
     let store = open_dir(dir).unwrap();
     let mut cursors = vec![Reader::default()];
     for thread in 0..THREADS {
@@ -97,25 +103,25 @@ fn filled(dir: &Path) -> (Vec<Reader>, Picture) {
     (cursors, picture)
 }
 
-fn copy_of(dir: &Path) -> tempfile::TempDir {
+pub(super) fn copy_of(dir: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     sync_calls::copy(dir, copy.path());
     copy
 }
 
-fn logs(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn logs(dir: &Path) -> Vec<PathBuf> {
     let mut files = sync_calls::files(&dir.join("log"));
     files.retain(|file| file.extension().is_some_and(|extension| extension == "tlog"));
     files
 }
 
-fn random(name: &str) -> StdRng {
+pub(super) fn random(name: &str) -> StdRng {
     let seed = setting("TERAPI_STORE_SEED", rand::random());
     eprintln!("{name}: TERAPI_STORE_SEED={seed}");
     StdRng::seed_from_u64(seed)
 }
 
-fn flip(file: &Path, at: u64, bit: u32) {
+pub(super) fn flip(file: &Path, at: u64, bit: u32) {
     let file = fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();

@@ -9,17 +9,17 @@ mod damage;
 mod durability;
 mod model;
 mod sync_calls;
+mod tools;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use terapi::ids::{ModelName, RunId, ScriptHash, StreamKey, SyncKey, Timestamp, Variant};
 use terapi::run::{Changes, Failure, Outcome, Run, RunKind, Usage};
-use terapi::store::embedded::{EmbeddedStore, StoreOptions};
+use terapi::store::embedded::{EmbeddedStore, Limits, StoreOptions};
 use terapi::store::{
     Action, Change, ChangesQuery, DeleteGuard, Entry, Lease, ModelRule, RunStart, SaveSummary, Store, StoreError,
 };
@@ -48,7 +48,17 @@ impl Engine for Embedded {
 }
 
 pub(crate) fn open_dir(dir: &Path) -> Result<EmbeddedStore, StoreError> {
-    EmbeddedStore::open(dir, &StoreOptions { cache_bytes: 8 << 20, patience: Duration::from_secs(5) })
+    EmbeddedStore::open(dir, &StoreOptions { cache_bytes: 8 << 20, limits: limits(), ..StoreOptions::default() })
+}
+
+/// `TERAPI_STORE_BUSY=1` lets housekeeping happen all the time: every test passes with it too.
+fn limits() -> Limits {
+    if setting("TERAPI_STORE_BUSY", 0) == 0 { Limits::default() } else { busy() }
+}
+
+/// Limits so small that files roll, and the index is written, merged and reclaimed, after some commits.
+pub(crate) fn busy() -> Limits {
+    Limits { roll_bytes: 8 << 10, checkpoint_bytes: 4 << 10, checkpoint_log_bytes: 8 << 10, slack_bytes: 8 << 10 }
 }
 
 /// A number from the environment, for longer runs.
@@ -250,7 +260,7 @@ pub(crate) fn list_all(store: &dyn Store, stream: &StreamKey, limit: usize) -> V
     let mut all = Vec::new();
     let mut after = None;
     loop {
-        let listing = store.list(stream, after.as_deref(), limit, 4 << 20).expect("list");
+        let listing = store.list(stream, None, after.as_deref(), limit, 4 << 20).expect("list");
         assert!(listing.entries.len() <= limit.max(1), "a listing holds no more than was asked for");
         all.extend(listing.entries);
         match listing.next {

@@ -352,7 +352,7 @@ impl World {
         if late {
             at.0 += 2 * LEASE_MS;
         }
-        let result = self.store().reset(&sync_key(number), at);
+        let result = self.store().reset(&sync_key(number), &terapi::store::Reset::Refetch, at);
         let sync = &mut self.syncs[number];
         if let Some(active) = &sync.active {
             if active.expires > at {
@@ -433,7 +433,7 @@ impl World {
         for (number, stream) in self.streams.iter().enumerate() {
             let key = stream_key(number);
             let asked: Vec<_> = IDS.iter().map(|id| (*id).to_owned()).collect();
-            let found = store.get(&key, &asked).unwrap();
+            let found = store.get(&key, None, &asked).unwrap();
             let found: Vec<_> = found.iter().map(|entry| (entry.id.as_str(), value(&entry.data))).collect();
             let of = |id: usize| (IDS[id], value(&stream.records[&id].fields.json(false)));
             assert_eq!(found, stream.live_ids().into_iter().map(of).collect::<Vec<_>>());

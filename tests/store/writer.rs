@@ -175,7 +175,7 @@ pub(crate) fn assert_whole_steps(store: &dyn Store, thread: usize) -> Expected {
     assert_eq!(crate::store::records(store, &key), live, "thread {thread}: list");
     let mut all = std::collections::BTreeSet::new();
     all.extend(expected.records.keys().cloned());
-    let found = store.get(&key, &all.into_iter().collect::<Vec<_>>()).unwrap();
+    let found = store.get(&key, None, &all.into_iter().collect::<Vec<_>>()).unwrap();
     assert_eq!(found.into_iter().map(|entry| (entry.id, entry.data)).collect::<BTreeMap<_, _>>(), live, "get");
     let info = store.streams().unwrap().into_iter().find(|info| info.stream == key);
     assert_eq!(info.map_or(0, |info| info.live), live.len() as u64, "thread {thread}: figures");

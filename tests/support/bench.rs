@@ -4,7 +4,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use serde_json::Value;
 use terapi::clock::{Clock, SystemClock};
@@ -51,7 +50,7 @@ impl Bench {
     /// A runtime on an empty store in some wrapping, and on a clock.
     pub(crate) async fn with(wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = StoreOptions { cache_bytes: 8 << 20, patience: Duration::from_secs(5) };
+        let options = StoreOptions { cache_bytes: 8 << 20, ..StoreOptions::default() };
         let store = Arc::new(EmbeddedStore::open(dir.path(), &options).unwrap());
         let api = DemoApi::start(DemoApiOptions::default()).await.unwrap();
         Self { runtime: Runtime::with(wrap(store), clock), api, odd: OddApi::start().await, _dir: dir }

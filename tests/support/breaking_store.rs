@@ -5,8 +5,8 @@ use std::sync::Arc;
 use terapi::ids::{ConnectionName, ModelName, RunId, ScriptHash, ScriptName, StreamKey, SyncKey, Timestamp};
 use terapi::run::{LogLine, Run};
 use terapi::store::{
-    ChangePage, ChangesQuery, DeleteGuard, Entry, Lease, Listing, ModelRule, RunStart, SaveSummary, Script, Store,
-    StoreError, StreamInfo, SyncState,
+    ChangePage, ChangesQuery, DeleteGuard, Entry, Lease, Listing, ModelRule, Pruned, Reset, Retention, RunStart,
+    SaveSummary, Script, Store, StoreError, StreamInfo, SyncState,
 };
 
 /// Everything else is the inner store's.
@@ -34,8 +34,8 @@ impl Store for BreakingStore {
         self.inner.save(lease, model, entries, now)
     }
 
-    fn get(&self, stream: &StreamKey, ids: &[String]) -> Result<Vec<Entry>, StoreError> {
-        let found = self.inner.get(stream, ids)?;
+    fn get(&self, stream: &StreamKey, sync: Option<&SyncKey>, ids: &[String]) -> Result<Vec<Entry>, StoreError> {
+        let found = self.inner.get(stream, sync, ids)?;
         let bytes: usize = found.iter().map(|entry| entry.data.len()).sum();
         assert!(bytes <= 8 << 20, "{bytes} bytes were read before any of them was counted");
         Ok(found)
@@ -51,9 +51,14 @@ impl Store for BreakingStore {
         sync_state(sync: &SyncKey) -> SyncState;
         save_checkpoint(lease: &Lease, checkpoint: Option<&str>) -> ();
         finish_run(lease: &Lease, run: &mut Run, guard: &DeleteGuard) -> ();
-        reset(sync: &SyncKey, now: Timestamp) -> ();
+        reset(sync: &SyncKey, mode: &Reset, now: Timestamp) -> ();
+        retention() -> Retention;
+        set_retention(retention: &Retention) -> ();
+        prune(now: Timestamp) -> Pruned;
         changes(stream: &StreamKey, query: &ChangesQuery) -> ChangePage;
-        list(stream: &StreamKey, after: Option<&str>, limit: usize, max_bytes: usize) -> Listing;
+        list(
+            stream: &StreamKey, sync: Option<&SyncKey>, after: Option<&str>, limit: usize, max_bytes: usize
+        ) -> Listing;
         streams() -> Vec<StreamInfo>;
         metadata(connection: &ConnectionName) -> String;
         set_metadata(connection: &ConnectionName, value: &str) -> ();

@@ -3,8 +3,8 @@
 use terapi::ids::{ConnectionName, ModelName, RunId, ScriptHash, ScriptName, StreamKey, SyncKey, Timestamp};
 use terapi::run::{LogLine, Run};
 use terapi::store::{
-    ChangePage, ChangesQuery, DeleteGuard, Entry, Lease, Listing, ModelRule, RunStart, SaveSummary, Script, Store,
-    StoreError, StreamInfo, SyncState,
+    ChangePage, ChangesQuery, DeleteGuard, Entry, Lease, Listing, ModelRule, Pruned, Reset, Retention, RunStart,
+    SaveSummary, Script, Store, StoreError, StreamInfo, SyncState,
 };
 
 pub(crate) struct NullStore;
@@ -50,7 +50,7 @@ impl Store for NullStore {
         Ok(())
     }
 
-    fn reset(&self, _: &SyncKey, _: Timestamp) -> Result<(), StoreError> {
+    fn reset(&self, _: &SyncKey, _: &Reset, _: Timestamp) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -58,12 +58,31 @@ impl Store for NullStore {
         unimplemented!("not asked for by a run of the bench")
     }
 
-    fn get(&self, _: &StreamKey, _: &[String]) -> Result<Vec<Entry>, StoreError> {
+    fn get(&self, _: &StreamKey, _: Option<&SyncKey>, _: &[String]) -> Result<Vec<Entry>, StoreError> {
         unimplemented!("not asked for by a run of the bench")
     }
 
-    fn list(&self, _: &StreamKey, _: Option<&str>, _: usize, _: usize) -> Result<Listing, StoreError> {
+    fn list(
+        &self,
+        _: &StreamKey,
+        _: Option<&SyncKey>,
+        _: Option<&str>,
+        _: usize,
+        _: usize,
+    ) -> Result<Listing, StoreError> {
         unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn retention(&self) -> Result<Retention, StoreError> {
+        Ok(Retention::default())
+    }
+
+    fn set_retention(&self, _: &Retention) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn prune(&self, _: Timestamp) -> Result<Pruned, StoreError> {
+        Ok(Pruned::default())
     }
 
     fn streams(&self) -> Result<Vec<StreamInfo>, StoreError> {

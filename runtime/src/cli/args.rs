@@ -93,9 +93,9 @@ fn parse_count(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| "that is too much".to_owned())
 }
 
-/// A number of milliseconds, seconds, minutes or hours.
+/// A number of milliseconds, seconds, minutes, hours or days.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "use a number with ms, s, m or h, such as 90s".to_owned();
+    let wrong = || "use a number with ms, s, m, h or d, such as 90s".to_owned();
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| wrong())?;
@@ -104,6 +104,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
         "s" => 1_000,
         "m" | "min" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return Err(wrong()),
     };
     number.checked_mul(factor).map(Duration::from_millis).ok_or_else(|| "that is too long".to_owned())

@@ -11,6 +11,7 @@ mod records;
 mod run;
 mod runs;
 mod script;
+mod store;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,6 +53,9 @@ enum Command {
     Logs(runs::Logs),
     /// Show what a component describes, imports and exports
     Inspect(inspect::Inspect),
+    /// Check, copy and rescue the data directory, and decide how long it keeps what
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 /// What every command gets.
@@ -102,6 +106,7 @@ impl Cli {
             Command::Runs(runs) => runs.run(&context),
             Command::Logs(logs) => logs.run(&context),
             Command::Inspect(inspect) => inspect.run(&context).await,
+            Command::Store(store) => store.run(&context),
         };
         match done {
             Ok(code) => code,

@@ -15,6 +15,7 @@ use crate::ids::{ConnectionName, Variant};
 use crate::run::{Outcome, RunKind};
 use crate::runtime::Execution;
 use crate::sandbox::{LimitOverrides, Limits, Progress};
+use crate::store::Reset;
 
 /// Run one sync (or action) now, from a file or a deployed script
 #[derive(Debug, Args)]
@@ -53,6 +54,9 @@ pub(super) struct RunArgs {
     /// Forget last sync date and checkpoint first, and fetch everything
     #[arg(long)]
     reset: bool,
+    /// With --reset: collect the records anew, beside the old ones, which take their place when a run succeeds
+    #[arg(long, requires = "reset")]
+    empty: bool,
 }
 
 impl RunArgs {
@@ -101,7 +105,9 @@ impl RunArgs {
                     connection: execution.connection.clone(),
                     variant: execution.variant.clone(),
                 };
-                runtime.reset(sync).await?;
+                let models = execution.script.manifest.models.iter().map(|model| model.name.clone());
+                let mode = if self.empty { Reset::Empty { models: models.collect() } } else { Reset::Refetch };
+                runtime.reset(sync, mode).await?;
             }
             let bar = watch_progress(execution.progress.subscribe());
             let run = runtime.sync(execution).await;
@@ -162,7 +168,7 @@ fn watch_progress(mut progress: watch::Receiver<Progress>) -> tokio::task::JoinH
 }
 
 /// A bar that leaves no line behind, also when its task is aborted.
-struct Hidden(ProgressBar);
+pub(super) struct Hidden(pub(super) ProgressBar);
 
 impl Drop for Hidden {
     fn drop(&mut self) {

@@ -59,6 +59,13 @@ pub enum StoreError {
         "this cursor is from a history of {0} that was cleared or restored: leave the cursor out and read from the start"
     )]
     LostHistory(Box<StreamKey>),
+    /// A cursor from before what retention pruned.
+    #[error(
+        "this cursor of {0} is older than what is kept: changes that it has not read were pruned. To have everything \
+         again, reset the sync with --empty, run it, and read from the start; or leave the cursor out and read what \
+         there still is"
+    )]
+    PastRetention(Box<StreamKey>),
     /// The directory is in use.
     #[error("the data directory {path} is in use by process {holder}; stop that process or use another --data-dir")]
     Locked {
@@ -109,6 +116,7 @@ impl StoreError {
             Self::DeleteGuard { .. } => "delete-guard",
             Self::BadCursor(_) => "bad-cursor",
             Self::LostHistory(_) => "cursor-from-lost-history",
+            Self::PastRetention(_) => "cursor-past-retention",
             Self::Locked { .. } => "store-locked",
             Self::NewerFormat { .. } => "store-newer-format",
             Self::Corrupt { .. } => "store-corrupt",

@@ -3,7 +3,8 @@
 //! The door is the trait [`Store`]; `docs` of its methods are the contract that every engine meets and that the
 //! conformance suite in `tests/store` checks. Engines:
 //!
-//! - [`embedded::EmbeddedStore`]: an append-only log of compressed blocks and a sled index, in one directory.
+//! - [`embedded::EmbeddedStore`]: an append-only log of compressed blocks with its index in sled and sorted files, in one
+//!   directory.
 //!
 //! What holds in every engine:
 //!
@@ -23,8 +24,8 @@ mod types;
 
 pub use error::StoreError;
 pub use types::{
-    Action, ActionFilter, Change, ChangePage, ChangesQuery, DeleteGuard, Entry, Lease, Listing, ModelRule, RunStart,
-    SaveSummary, Script, StreamInfo, SyncState,
+    Action, ActionFilter, Change, ChangePage, ChangesQuery, DeleteGuard, Entry, Lease, Listing, ModelRule, Pruned,
+    Reset, Retention, RunStart, SaveSummary, Script, StreamInfo, SyncState,
 };
 
 use crate::ids::{ConnectionName, ModelName, RunId, ScriptHash, ScriptName, StreamKey, SyncKey, Timestamp};
@@ -95,25 +96,38 @@ pub trait Store: Send + Sync {
     /// the lease, so that the caller can finish the run as failed.
     fn finish_run(&self, lease: &Lease, run: &mut Run, guard: &DeleteGuard) -> Result<(), StoreError>;
 
-    /// Forgets last sync date and checkpoint of a sync, so that its next run fetches everything; keeps the records, so
-    /// that what comes is still compared. Refused while a run is active.
-    fn reset(&self, sync: &SyncKey, now: Timestamp) -> Result<(), StoreError>;
+    /// Forgets last sync date and checkpoint of a sync, so that its next run fetches everything; what becomes of the
+    /// records says `mode`. Refused while a run is active.
+    fn reset(&self, sync: &SyncKey, mode: &Reset, now: Timestamp) -> Result<(), StoreError>;
 
     /// The changes after a cursor, oldest first.
     fn changes(&self, stream: &StreamKey, query: &ChangesQuery) -> Result<ChangePage, StoreError>;
 
-    /// The records with these ids that exist, in the order asked. Sees what is applied, durable or not.
-    fn get(&self, stream: &StreamKey, ids: &[String]) -> Result<Vec<Entry>, StoreError>;
+    /// The records with these ids that exist, in the order asked. Sees what is applied, durable or not. A sync that asks
+    /// while it builds a new generation of the stream is answered from that one.
+    fn get(&self, stream: &StreamKey, sync: Option<&SyncKey>, ids: &[String]) -> Result<Vec<Entry>, StoreError>;
 
-    /// Records that exist, those that changed longest ago first. Sees what is applied, durable or not. A `limit` of 0
-    /// is taken as 1.
+    /// Records that exist, those that changed longest ago first, as they were when the listing began or later: one that is
+    /// changed while it is listed may be left out. Sees what is applied, durable or not, and for `sync` like
+    /// [`Store::get`]. A `limit` of 0 is taken as 1.
     fn list(
         &self,
         stream: &StreamKey,
+        sync: Option<&SyncKey>,
         after: Option<&str>,
         limit: usize,
         max_bytes: usize,
     ) -> Result<Listing, StoreError>;
+
+    /// What is pruned, and when.
+    fn retention(&self) -> Result<Retention, StoreError>;
+
+    /// Sets what is pruned from now on. Durable when it returns.
+    fn set_retention(&self, retention: &Retention) -> Result<(), StoreError>;
+
+    /// Prunes what is older at `now` than the retention says. Readers whose cursor lies before what was pruned are
+    /// refused with [`StoreError::PastRetention`].
+    fn prune(&self, now: Timestamp) -> Result<Pruned, StoreError>;
 
     /// Every stream, by name.
     fn streams(&self) -> Result<Vec<StreamInfo>, StoreError>;

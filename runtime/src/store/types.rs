@@ -86,6 +86,37 @@ pub struct SyncState {
     pub checkpoint: Option<String>,
 }
 
+/// What a reset makes of the records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reset {
+    /// They stay, and what is fetched again is compared with them.
+    Refetch,
+    /// What the sync saves to these models from now on goes to a new generation, beside the old one that readers go on
+    /// seeing. The sync's next success swaps them, within the delete guard; cursors of the old one are refused then.
+    Empty {
+        /// The models.
+        models: Vec<ModelName>,
+    },
+}
+
+/// After what time content is pruned. The default is never.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// Content of records that did not change for so many milliseconds goes; that they exist is kept.
+    pub payloads_ms: Option<u64>,
+    /// Deleted records are forgotten after so many milliseconds.
+    pub tombstones_ms: Option<u64>,
+}
+
+/// What retention took away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Pruned {
+    /// Records that lost their content.
+    pub records: u64,
+    /// Deleted records that were forgotten.
+    pub tombstones: u64,
+}
+
 /// What happened to a record last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -84,7 +84,7 @@ pub(super) fn what_is_exactly_at_the_limits_is_accepted(engine: &dyn Engine) {
     // 8 MiB to the byte, ids counted in.
     let full: Vec<_> = (0..8).map(|i| entry(&i.to_string(), &with_padding(MAX_RECORD_BYTES - 1))).collect();
     assert_eq!(run.try_save(MODEL, &full).unwrap().updated, 8);
-    let found = store.get(&stream, &[id, "7".to_owned()]).unwrap();
+    let found = store.get(&stream, None, &[id, "7".to_owned()]).unwrap();
     assert_eq!(
         found.iter().map(|entry| entry.data.len()).collect::<Vec<_>>(),
         [MAX_RECORD_BYTES, MAX_RECORD_BYTES - 1]
@@ -167,7 +167,7 @@ pub(super) fn what_is_stored_is_what_was_written_byte_for_byte(engine: &dyn Engi
     let (store, sync, stream) = (engine.open(), sync("s", "c"), stream("c", MODEL));
     let data = "{ \"z\" : 1e400 ,\n\t\"a\":9007199254740993.10,\"u\":\"\\u00e9 \u{1f600} \\/\",\"\":{} }  ";
     save_in_a_run(&*store, &sync, MODEL, &[("r", data)]);
-    assert_eq!(store.get(&stream, &ids(&["r"])).unwrap(), [entry("r", data)]);
+    assert_eq!(store.get(&stream, None, &ids(&["r"])).unwrap(), [entry("r", data)]);
     drop(store);
     let store = engine.open();
     assert_eq!(brief(&feed(&*store, &stream)), [("r", Action::Added, data)]);
@@ -212,7 +212,7 @@ pub(super) fn update_replaces_top_level_fields_and_keeps_the_others(engine: &dyn
     let summary = run.update(MODEL, &[("n", "{}"), ("r", r#"{"a":2}"#), ("r", r#"{"a":3}"#)]);
     assert_eq!((summary.added, summary.updated, summary.repeated), (1, 1, 1));
     let merged = r#"{"a":3,"b":{"x":3},"c":null,"d":[9007199254740993]}"#;
-    assert_eq!(store.get(&stream, &ids(&["r"])).unwrap(), [entry("r", merged)]);
+    assert_eq!(store.get(&stream, None, &ids(&["r"])).unwrap(), [entry("r", merged)]);
 }
 
 pub(super) fn update_adds_unknown_and_deleted_records_as_given(engine: &dyn Engine) {
@@ -247,7 +247,7 @@ pub(super) fn an_update_with_one_bad_entry_leaves_nothing(engine: &dyn Engine) {
         assert!(matches!(result, Err(StoreError::InvalidRecord { index: 1, .. })), "{result:?}");
     }
     assert_eq!(feed(&*store, &stream).len(), 2);
-    assert_eq!(store.get(&stream, &ids(&["y", "z"])).unwrap(), [entry("y", r#"{"v":1}"#)]);
+    assert_eq!(store.get(&stream, None, &ids(&["y", "z"])).unwrap(), [entry("y", r#"{"v":1}"#)]);
 }
 
 pub(super) fn an_update_that_grows_a_record_over_the_limit_is_refused_whole(engine: &dyn Engine) {
@@ -274,7 +274,7 @@ pub(super) fn a_delete_keeps_the_last_content(engine: &dyn Engine) {
     assert_eq!(changes[2].deleted_at(), Some(changes[2].last_modified_at));
     assert!(changes[2].first_seen_at < changes[2].last_modified_at);
     assert_eq!(records(&*store, &stream).keys().collect::<Vec<_>>(), ["b"]);
-    assert_eq!(store.get(&stream, &ids(&["a", "b", "c"])).unwrap(), [entry("b", "{}")]);
+    assert_eq!(store.get(&stream, None, &ids(&["a", "b", "c"])).unwrap(), [entry("b", "{}")]);
 }
 
 pub(super) fn deleting_an_unknown_or_deleted_id_leaves_no_trace(engine: &dyn Engine) {

@@ -28,14 +28,14 @@ fn assert_distinct(engine: &dyn Engine, ids: &[String]) {
     let found: Vec<_> = feed(&*store, &stream).into_iter().map(|change| change.id).collect();
     assert_eq!(found, ids);
     for id in ids {
-        let found = store.get(&stream, std::slice::from_ref(id)).unwrap();
+        let found = store.get(&stream, None, std::slice::from_ref(id)).unwrap();
         assert_eq!(found.iter().map(|entry| &entry.id).collect::<Vec<_>>(), [id]);
     }
     // Each can go alone.
     let run = begin(&*store, &sync);
     for (gone, id) in ids.iter().enumerate() {
         assert_eq!(run.delete(MODEL, &[id]), 1, "{id:?}");
-        assert_eq!(store.get(&stream, ids).unwrap().len(), ids.len() - gone - 1, "{id:?}");
+        assert_eq!(store.get(&stream, None, ids).unwrap().len(), ids.len() - gone - 1, "{id:?}");
     }
 }
 

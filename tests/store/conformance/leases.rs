@@ -139,7 +139,7 @@ pub(super) fn tokens_ascend(engine: &dyn Engine) {
             last = run.lease.token;
             run.fail();
         }
-        store.reset(&sync("s", "c"), now()).unwrap();
+        store.reset(&sync("s", "c"), &terapi::store::Reset::Refetch, now()).unwrap();
     }
 }
 
@@ -153,7 +153,7 @@ pub(super) fn a_run_that_was_taken_over_is_not_shown_as_active(engine: &dyn Engi
     assert_eq!(run.outcome.as_ref().map(Outcome::code), Some("interrupted"));
     assert_eq!(store.run(new.run).unwrap().unwrap().outcome, None);
     // A reset takes over too.
-    store.reset(&sync("s", "c"), Timestamp(at.0 + 300)).unwrap();
+    store.reset(&sync("s", "c"), &terapi::store::Reset::Refetch, Timestamp(at.0 + 300)).unwrap();
     assert_lost(&*store, &new);
     assert_eq!(store.run(new.run).unwrap().unwrap().outcome.as_ref().map(Outcome::code), Some("interrupted"));
 }

@@ -8,15 +8,15 @@ const MODEL: &str = "Issue";
 
 pub(super) fn get_returns_what_exists_in_the_order_asked(engine: &dyn Engine) {
     let (store, sync, stream) = (engine.open(), sync("s", "c"), stream("c", MODEL));
-    assert_eq!(store.get(&stream, &ids(&["a"])).unwrap(), []);
+    assert_eq!(store.get(&stream, None, &ids(&["a"])).unwrap(), []);
     let run = begin(&*store, &sync);
     run.save(MODEL, &[("a", r#"{"v":1}"#), ("b", "{}"), ("c", "{}"), ("d", "{}")]);
     run.save(MODEL, &[("a", r#"{"v":2}"#)]);
     run.delete(MODEL, &["b"]);
-    let found = store.get(&stream, &ids(&["d", "never", "a", "b", "c", "", "a"])).unwrap();
+    let found = store.get(&stream, None, &ids(&["d", "never", "a", "b", "c", "", "a"])).unwrap();
     let expected = [("d", "{}"), ("a", r#"{"v":2}"#), ("c", "{}"), ("a", r#"{"v":2}"#)];
     assert_eq!(found, entries(&expected));
-    assert_eq!(store.get(&stream, &[]).unwrap(), []);
+    assert_eq!(store.get(&stream, None, &[]).unwrap(), []);
 }
 
 pub(super) fn list_returns_those_that_changed_longest_ago_first(engine: &dyn Engine) {
@@ -40,7 +40,7 @@ pub(super) fn list_keeps_to_its_limits(engine: &dyn Engine) {
     run.save(MODEL, &[("a", &data), ("b", &data), ("c", &data)]);
     for (limit, max_bytes, expected) in [(0, 9_999, 1), (2, 9_999, 2), (9, 0, 1), (9, 200, 2), (9, 299, 2), (9, 300, 3)]
     {
-        let listing = store.list(&stream, None, limit, max_bytes).unwrap();
+        let listing = store.list(&stream, None, None, limit, max_bytes).unwrap();
         assert_eq!(listing.entries.len(), expected, "limit {limit}, {max_bytes} bytes");
         assert_eq!(listing.next.is_some(), expected < 3, "limit {limit}, {max_bytes} bytes");
     }
@@ -53,7 +53,7 @@ pub(super) fn a_listing_whose_records_are_updated_meanwhile_ends_and_returns_eac
     run.try_save(MODEL, &batch).unwrap();
     let (mut after, mut found) = (None, Vec::new());
     loop {
-        let listing = store.list(&stream, after.as_deref(), 7, 1 << 20).unwrap();
+        let listing = store.list(&stream, None, after.as_deref(), 7, 1 << 20).unwrap();
         for listed in listing.entries {
             run.update(MODEL, &[(&listed.id, r#"{"looked":true}"#), (&format!("new-{}", listed.id), "{}")]);
             found.push(listed.id);
@@ -73,7 +73,7 @@ pub(super) fn a_listing_whose_records_are_deleted_meanwhile_ends(engine: &dyn En
     run.try_save(MODEL, &batch).unwrap();
     let (mut after, mut found) = (None, 0);
     loop {
-        let listing = store.list(&stream, after.as_deref(), 7, 1 << 20).unwrap();
+        let listing = store.list(&stream, None, after.as_deref(), 7, 1 << 20).unwrap();
         for listed in listing.entries {
             assert_eq!(run.delete(MODEL, &[&listed.id]), 1);
             found += 1;
@@ -104,7 +104,7 @@ pub(super) fn a_place_in_a_listing_that_was_never_given_out_is_refused_or_harmle
         "A".repeat(1 << 20),
     ];
     for after in forged {
-        match store.list(&stream, Some(&after), 10, 1 << 20) {
+        match store.list(&stream, None, Some(&after), 10, 1 << 20) {
             Ok(listing) => assert!(listing.entries.len() <= 2 && listing.next.is_none(), "{after:.40}: {listing:?}"),
             Err(error) => assert!(matches!(error, StoreError::BadCursor(_)), "{after:.40}: {error:?}"),
         }
@@ -117,7 +117,7 @@ pub(super) fn get_and_list_see_a_batch_at_once(engine: &dyn Engine) {
     for version in 0..200 {
         let data = format!(r#"{{"v":{version}}}"#);
         run.save(MODEL, &[("a", &data)]);
-        assert_eq!(store.get(&stream, &ids(&["a"])).unwrap(), [entry("a", &data)]);
+        assert_eq!(store.get(&stream, None, &ids(&["a"])).unwrap(), [entry("a", &data)]);
         assert_eq!(list_all(&*store, &stream, 10), [entry("a", &data)]);
     }
 }

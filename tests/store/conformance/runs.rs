@@ -84,7 +84,7 @@ pub(super) fn reset_forgets_state_and_keeps_records(engine: &dyn Engine) {
     run.checkpoint("{}");
     run.succeed();
     let before = feed(&*store, &stream);
-    store.reset(&sync, now()).unwrap();
+    store.reset(&sync, &terapi::store::Reset::Refetch, now()).unwrap();
     assert_eq!(store.sync_state(&sync).unwrap(), SyncState::default());
     assert_eq!(feed(&*store, &stream), before);
     // What comes is still compared.
@@ -92,8 +92,8 @@ pub(super) fn reset_forgets_state_and_keeps_records(engine: &dyn Engine) {
     assert_eq!((summary.added, summary.updated, summary.unchanged), (0, 1, 1));
     drop(store);
     let store = engine.open();
-    store.reset(&sync, now()).unwrap();
-    store.reset(&crate::store::sync("never", "seen"), now()).unwrap();
+    store.reset(&sync, &terapi::store::Reset::Refetch, now()).unwrap();
+    store.reset(&crate::store::sync("never", "seen"), &terapi::store::Reset::Refetch, now()).unwrap();
     drop(store);
     assert_eq!(engine.open().sync_state(&sync).unwrap(), SyncState::default());
 }
@@ -102,11 +102,11 @@ pub(super) fn reset_is_refused_while_a_run_is_active(engine: &dyn Engine) {
     let (store, sync) = (engine.open(), sync("s", "c"));
     let run = begin(&*store, &sync);
     run.checkpoint("{}");
-    assert_eq!(store.reset(&sync, now()).unwrap_err().code(), "sync-busy");
+    assert_eq!(store.reset(&sync, &terapi::store::Reset::Refetch, now()).unwrap_err().code(), "sync-busy");
     assert_eq!(store.sync_state(&sync).unwrap().checkpoint.as_deref(), Some("{}"));
     run.save(MODEL, &[("a", "{}")]);
     run.succeed();
-    store.reset(&sync, now()).unwrap();
+    store.reset(&sync, &terapi::store::Reset::Refetch, now()).unwrap();
 }
 
 pub(super) fn reset_ends_accounts(engine: &dyn Engine) {
@@ -117,7 +117,7 @@ pub(super) fn reset_ends_accounts(engine: &dyn Engine) {
     run.save(MODEL, &[("a", "{}")]);
     run.checkpoint("{}");
     run.fail();
-    store.reset(&sync, now()).unwrap();
+    store.reset(&sync, &terapi::store::Reset::Refetch, now()).unwrap();
     let run = begin(&*store, &sync);
     run.track_start(MODEL);
     assert_eq!(run.track_end(MODEL), 2);

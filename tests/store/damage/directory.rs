@@ -5,10 +5,10 @@ use std::fs;
 use terapi::store::embedded::{EmbeddedStore, StoreOptions};
 use terapi::store::{ChangesQuery, Store as _, StoreError};
 
-use super::{copy_of, filled, logs, open_error, picture};
+use super::{copy_of, filled, logs, open_dir, open_error, picture};
 use crate::store::sync_calls::SkipSyncs;
 use crate::store::writer::stream_of;
-use crate::store::{Embedded, Engine as _, Reader, feed, open_dir, save_in_a_run, sync, sync_calls};
+use crate::store::{Embedded, Engine as _, Reader, feed, save_in_a_run, sync, sync_calls};
 
 /// Then a cursor may be ahead of what there is, or in a place that has become another: never an empty answer.
 #[test]
@@ -85,7 +85,7 @@ fn a_directory_of_a_newer_format_or_without_its_head_is_refused_and_left_alone()
     let whole = tempfile::tempdir().unwrap();
     let (cursors, expected) = filled(whole.path());
     let meta = fs::read_to_string(whole.path().join("META.json")).unwrap();
-    let newer = meta.replacen("\"format\": 1", "\"format\": 2", 1);
+    let newer = meta.replacen("\"format\": 2", "\"format\": 3", 1);
     assert_ne!(newer, meta);
     let half = &meta[..meta.len() / 2];
     for bad in [Some(newer.as_str()), Some(""), Some("{}"), Some("garbage"), Some(half), None] {

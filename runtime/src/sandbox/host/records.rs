@@ -56,10 +56,11 @@ impl Host for HostState {
         };
         // A few at a time, each counted before the next: a thousand ids can stand for a gigabyte.
         let counted = Arc::clone(meter);
+        let sync = run.lease.as_ref().map(|lease| lease.sync.clone());
         let read = move |store: &dyn Store| {
             let (mut entries, mut bytes) = (Vec::new(), 0);
             for some in ids.chunks(READ_AT_ONCE) {
-                let more = store.get(&stream, some)?;
+                let more = store.get(&stream, sync.as_ref(), some)?;
                 let weight = weight(&more);
                 bytes += weight;
                 entries.extend(more);
@@ -91,7 +92,9 @@ impl Host for HostState {
             Err(error) => return Ok(Err(error)),
         };
         let limit = (limit as usize).min(MAX_READ_RECORDS);
-        let listing = run.ask_store(move |store| store.list(&stream, after.as_deref(), limit, MAX_LIST_BYTES)).await?;
+        let sync = run.lease.as_ref().map(|lease| lease.sync.clone());
+        let list = move |store: &dyn Store| store.list(&stream, sync.as_ref(), after.as_deref(), limit, MAX_LIST_BYTES);
+        let listing = run.ask_store(list).await?;
         match listing {
             Ok(listing) => {
                 let entries = run.hand_over_entries(meter, listing.entries)?;

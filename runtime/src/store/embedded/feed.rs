@@ -1,59 +1,79 @@
 //! Reading: changes since a cursor, records by id, records in order.
 //!
-//! The feed is the stream's blocks in sequence order, with the superseded entries left out. Readers use the durable
-//! view: an entry is left out only if what superseded it is durable and stands further on in the feed, so a reader
-//! never passes a version that a power cut could bring back.
+//! The feed is the stream's extents in sequence order, with the dead entries left out. Readers use the durable view: an
+//! entry is left out only if what superseded it is durable and stands further on in the feed, so a reader never passes
+//! a version that a power cut could bring back.
 
-use super::block::{BlockEntry, BlockRow};
-use super::commit::{Head, decode_number};
-use super::kv::View;
+use super::block::{Block, BlockEntry, BlockHead, EntryRef, PackedBlock, blocks};
+use super::commit::{Head, missing};
+use super::frame::ExtentRow;
+use super::layers::View;
+use super::places::Place;
+use super::retention::Horizons;
 use super::{Engine, keys};
-use crate::ids::StreamKey;
+use crate::ids::{StreamKey, SyncKey};
 use crate::store::{Action, Change, ChangePage, ChangesQuery, Entry, Listing, StoreError, StreamInfo};
 
-/// Block rows fetched at a time.
-const ROWS_AT_ONCE: usize = 16;
-/// A filter that nothing passes must not make one page read a whole stream.
-const MAX_BLOCKS_A_PAGE: usize = 256;
+/// Extent rows fetched at a time.
+const ROWS_AT_ONCE: usize = 32;
+/// A filter that nothing passes must not make one page read a whole stream: this is some 50 MB of JSON.
+const MAX_EXTENTS_A_PAGE: usize = 192;
 
 /// What to do after an entry was handed over.
-enum Next {
+pub(super) enum Next {
     GoOn,
     Stop,
 }
 
+/// Which part of a stream to walk.
+#[derive(Clone, Copy)]
+pub(super) struct Walk {
+    /// From behind this sequence.
+    pub(super) after: u64,
+    /// Up to and including this one.
+    pub(super) last: u64,
+    /// Reading at most so many extents.
+    pub(super) max_extents: usize,
+}
+
 impl Engine {
     pub(super) fn changes(&self, stream: &StreamKey, query: &ChangesQuery) -> Result<ChangePage, StoreError> {
-        let number = self.kv.get(View::Durable, &keys::stream(stream))?.as_deref().and_then(decode_number);
-        let head = match number {
-            Some(number) => Head::read(&self.kv, View::Durable, number)?,
-            None => Head::default(),
-        };
-        let number = number.unwrap_or(0);
+        let number = self.stream_row(View::Durable, stream)?.map_or(0, |row| row.number);
+        let head = Head::read(&self.index, View::Durable, number)?;
+        let horizons = Horizons::read(&self.index, number)?;
         let after = match &query.cursor {
-            Some(cursor) => self.cursors.open(cursor, stream, number, head.last)?,
+            Some(cursor) => {
+                let after = self.cursors.open(cursor, stream, number, head.last)?;
+                horizons.admit(after, stream)?;
+                after
+            }
             None => 0,
         };
         let limit = query.limit.max(1);
-        let mut changes = Vec::new();
+        let mut changes: Vec<Change> = Vec::new();
         let mut bytes = 0;
-        let read_up_to = self.walk(View::Durable, number, after, head.last, |entry| {
-            if query.filter.passes(entry.action) {
+        let walk = Walk { after, last: head.last, max_extents: MAX_EXTENTS_A_PAGE };
+        let read_up_to = self.walk(number, walk, |entry| {
+            if query.filter.passes(entry.action) && !horizons.hide(&entry) {
                 if bytes + entry.data.len() > query.max_bytes && !changes.is_empty() {
                     return None;
                 }
                 bytes += entry.data.len();
                 changes.push(Change {
                     sequence: entry.sequence,
-                    id: entry.id,
+                    id: entry.id.to_owned(),
                     action: entry.action,
-                    data: entry.data,
+                    data: entry.data.to_owned(),
                     first_seen_at: entry.first_seen,
                     last_modified_at: entry.modified,
                 });
             }
             Some(if changes.len() >= limit { Next::Stop } else { Next::GoOn })
         })?;
+        // What was pruned meanwhile is not passed over in silence, unless the reader begins and never saw it.
+        if query.cursor.is_some() {
+            Horizons::read(&self.index, number)?.admit(after, stream)?;
+        }
         let cursor = self.cursors.seal(stream, number, read_up_to);
         Ok(ChangePage { changes, cursor, more: read_up_to < head.last })
     }
@@ -61,15 +81,20 @@ impl Engine {
     pub(super) fn list(
         &self,
         stream: &StreamKey,
+        sync: Option<&SyncKey>,
         after: Option<&str>,
         limit: usize,
         max_bytes: usize,
     ) -> Result<Listing, StoreError> {
-        let Some(cell) = self.stream(stream)? else { return Ok(Listing { entries: Vec::new(), next: None }) };
+        // What was applied must have its extents.
+        self.wait_durable(self.index.last_ticket())?;
+        let nothing = Listing { entries: Vec::new(), next: None };
+        let Some(cell) = self.stream(stream, sync)? else { return Ok(nothing) };
+        let horizons = Horizons::read(&self.index, cell.number)?;
         // The end is fixed by the first call: a script that updates what it lists moves records behind it, and would
         // meet them again and again.
         let (after, end) = match after {
-            None => (0, Head::read(&self.kv, View::Applied, cell.number)?.last),
+            None => (0, Head::read(&self.index, View::Durable, cell.number)?.last),
             Some(token) => token
                 .split_once('-')
                 .and_then(|(after, end)| Some((after.parse().ok()?, end.parse().ok()?)))
@@ -78,13 +103,14 @@ impl Engine {
         let limit = limit.max(1);
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
-        let read_up_to = self.walk(View::Applied, cell.number, after, end, |entry| {
-            if entry.action != Action::Deleted {
+        let walk = Walk { after, last: end, max_extents: MAX_EXTENTS_A_PAGE };
+        let read_up_to = self.walk(cell.number, walk, |entry| {
+            if entry.action != Action::Deleted && !horizons.hide(&entry) {
                 if bytes + entry.data.len() > max_bytes && !entries.is_empty() {
                     return None;
                 }
                 bytes += entry.data.len();
-                entries.push(Entry { id: entry.id, data: entry.data });
+                entries.push(Entry { id: entry.id.to_owned(), data: entry.data.to_owned() });
             }
             Some(if entries.len() >= limit { Next::Stop } else { Next::GoOn })
         })?;
@@ -92,30 +118,38 @@ impl Engine {
         Ok(Listing { entries, next })
     }
 
-    pub(super) fn get(&self, stream: &StreamKey, ids: &[String]) -> Result<Vec<Entry>, StoreError> {
-        let Some(cell) = self.stream(stream)? else { return Ok(Vec::new()) };
-        // Held, so that no block is superseded and forgotten between finding a place and reading it.
-        let _head = super::lock(&cell.head);
-        let mut found = Vec::new();
-        let mut places = Vec::new();
-        for id in ids {
-            if let Some(place) = self.index_entry(cell.number, id)?
-                && place.is_live()
-            {
-                found.push(id.clone());
-                places.push(place);
-            }
-        }
-        let contents = self.contents(cell.number, &places, usize::MAX)?;
-        Ok(found.into_iter().zip(contents).map(|(id, data)| Entry { id, data }).collect())
+    pub(super) fn get(
+        &self,
+        stream: &StreamKey,
+        sync: Option<&SyncKey>,
+        ids: &[String],
+    ) -> Result<Vec<Entry>, StoreError> {
+        let found = super::commit::locked(
+            self,
+            |engine| engine.stream(stream, sync),
+            |cell, _| {
+                let horizons = Horizons::read(&self.index, cell.number)?;
+                let keys: Vec<_> = ids.iter().map(|id| self.hashes.place(cell.number, id)).collect();
+                let places: Vec<Place> = self
+                    .index
+                    .places(&keys)?
+                    .into_iter()
+                    .flatten()
+                    .filter(|place| place.action != Action::Deleted && place.sequence > horizons.payloads)
+                    .collect();
+                self.contents(cell.number, &places)
+            },
+        )?;
+        Ok(found.unwrap_or_default().into_iter().map(|entry| Entry { id: entry.id, data: entry.data }).collect())
     }
 
     pub(super) fn streams(&self) -> Result<Vec<StreamInfo>, StoreError> {
         let (from, to) = keys::ALL_STREAMS;
         let mut streams = Vec::new();
-        for (key, value) in self.kv.range(View::Durable, from, to, usize::MAX)? {
-            let (Some(stream), Some(number)) = (keys::parse_stream(&key), decode_number(&value)) else { continue };
-            let head = Head::read(&self.kv, View::Durable, number)?;
+        for (key, value) in self.index.range(View::Durable, from, to, usize::MAX)? {
+            let Some(stream) = keys::parse_stream(&key) else { continue };
+            let number = super::streams::StreamRow::decode(&value)?.number;
+            let head = Head::read(&self.index, View::Durable, number)?;
             // Made for a batch that was refused, or is not durable yet: nobody ever saw it.
             if head.last == 0 {
                 continue;
@@ -125,64 +159,118 @@ impl Engine {
         Ok(streams)
     }
 
-    /// Hands the entries after `after` and up to `last` that are not superseded to `take`, in order, until it stops or
-    /// refuses one with `None`. Returns the sequence up to which everything was handed over.
-    fn walk(
-        &self,
-        view: View,
-        stream: u32,
-        after: u64,
-        last: u64,
-        mut take: impl FnMut(BlockEntry) -> Option<Next>,
-    ) -> Result<u64, StoreError> {
-        let (lowest, end) = keys::block_range(stream);
-        // The block that contains the next sequence may begin before it.
-        let from = keys::block(stream, after.saturating_add(1));
-        let mut rows = self.kv.range_back(view, &lowest, &keys::block(stream, after.saturating_add(2)), 1)?;
-        let mut from = rows.first().map_or(from, |(key, _)| next_key(key));
-        let mut reached = after;
-        let mut blocks = 0;
-        loop {
-            if rows.is_empty() {
-                rows = self.kv.range(view, &from, &end, ROWS_AT_ONCE)?;
-                let Some((key, _)) = rows.last() else { return Ok(last.max(reached)) };
-                from = next_key(key);
+    /// The entries at these places, in their order. Whoever may supersede them must wait.
+    pub(super) fn contents(&self, stream: u32, places: &[Place]) -> Result<Vec<BlockEntry>, StoreError> {
+        let mut order: Vec<usize> = (0..places.len()).collect();
+        order.sort_unstable_by_key(|at| places.get(*at).map(|place| place.sequence));
+        let mut contents: Vec<Option<BlockEntry>> = places.iter().map(|_| None).collect();
+        // The extent and the block of the place before: those that follow are often in the same.
+        let mut extent: Option<(u64, ExtentRow, Vec<u8>)> = None;
+        let mut block: Option<Block> = None;
+        let _files = self.reading();
+        for at in order {
+            let (Some(place), Some(content)) = (places.get(at), contents.get_mut(at)) else { continue };
+            let sequence = place.sequence;
+            if let Some(entry) = self.index.unsettled(stream, sequence) {
+                *content = Some(entry);
+                continue;
             }
-            for (key, value) in std::mem::take(&mut rows) {
-                let Some(first) = keys::block_first(&key) else { continue };
+            if !block.as_ref().is_some_and(|block| (block.head.first..=block.head.last()).contains(&sequence)) {
+                let covers = |first: u64, row: &ExtentRow| sequence - first < u64::from(row.span);
+                if !extent.as_ref().is_some_and(|(first, row, _)| *first <= sequence && covers(*first, row)) {
+                    let (first, row) = self.extent_of(stream, sequence)?.ok_or_else(|| missing(stream, sequence))?;
+                    let bytes = self.log.read(row.file, row.offset, row.length)?;
+                    extent = Some((first, row, bytes));
+                }
+                let Some((_, _, bytes)) = &extent else { continue };
+                let covers = |head: &BlockHead| (head.first..=head.last()).contains(&sequence);
+                let found = blocks(bytes).find(|found| found.as_ref().map_or(true, |block| covers(&block.head)));
+                block = Some(open(stream, found.ok_or_else(|| missing(stream, sequence))??)?);
+            }
+            let entries = block.as_ref().map(Block::entries).transpose()?.unwrap_or_default().1;
+            let found = entries.binary_search_by_key(&sequence, |entry| entry.sequence);
+            let found = found.ok().and_then(|at| entries.get(at)).ok_or_else(|| missing(stream, sequence))?;
+            *content = Some(found.to_entry());
+        }
+        contents.into_iter().map(|content| content.ok_or_else(|| missing(stream, 0))).collect()
+    }
+
+    /// The extent that covers a sequence, and its first one.
+    pub(super) fn extent_of(&self, stream: u32, sequence: u64) -> Result<Option<(u64, ExtentRow)>, StoreError> {
+        let (lowest, _) = keys::extent_range(stream);
+        let end = keys::extent(stream, sequence.saturating_add(1));
+        let rows = self.index.range_back(View::Durable, &lowest, &end, 1)?;
+        let Some((key, value)) = rows.first() else { return Ok(None) };
+        let Some(first) = keys::extent_first(key) else { return Ok(None) };
+        let row = ExtentRow::decode(value)?;
+        Ok((sequence - first < u64::from(row.span)).then_some((first, row)))
+    }
+
+    /// Hands the entries that are not dead to `take`, in order, until it stops or refuses one with `None`. Returns the
+    /// sequence up to which everything was handed over.
+    pub(super) fn walk(
+        &self,
+        stream: u32,
+        walk: Walk,
+        mut take: impl FnMut(EntryRef<'_>) -> Option<Next>,
+    ) -> Result<u64, StoreError> {
+        let Walk { after, last, max_extents } = walk;
+        let (lowest, end) = keys::extent_range(stream);
+        // The extent that has the next sequence may begin before it.
+        let start =
+            self.extent_of(stream, after.saturating_add(1))?.map_or(after.saturating_add(1), |(first, _)| first);
+        let mut from = if start == 0 { lowest } else { keys::extent(stream, start) };
+        let (mut reached, mut read) = (after, 0);
+        loop {
+            // Rows and the files they point into belong together: a reclaim waits until nobody is in here.
+            let _files = self.reading();
+            let rows = self.index.range(View::Durable, &from, &end, ROWS_AT_ONCE)?;
+            let Some((key, _)) = rows.last() else { return Ok(last.max(reached)) };
+            from = [key.as_slice(), &[0]].concat();
+            for (key, value) in rows {
+                let Some(first) = keys::extent_first(&key) else { continue };
                 if first > last {
                     return Ok(last.max(reached));
                 }
-                let row = BlockRow::decode(&value)?;
-                let block_last = first + u64::from(row.span) - u64::from(row.span > 0);
-                if block_last <= after || row.dead >= row.span {
-                    reached = reached.max(block_last.min(last));
+                let row = ExtentRow::decode(&value)?;
+                let extent_last = first + u64::from(row.span.max(1)) - 1;
+                if extent_last <= reached || row.all_dead() {
+                    reached = reached.max(extent_last.min(last));
                     continue;
                 }
-                if blocks == MAX_BLOCKS_A_PAGE {
+                if read == max_extents {
                     return Ok(reached);
                 }
-                blocks += 1;
-                for entry in self.read_block(stream, first, &row)?.entries {
-                    let sequence = entry.sequence;
-                    if sequence > last {
-                        return Ok(last.max(reached));
-                    }
-                    if sequence <= after || row.is_dead(sequence - first) {
+                read += 1;
+                let bytes = self.log.read(row.file, row.offset, row.length)?;
+                for block in blocks(&bytes) {
+                    let block = block?;
+                    if block.head.last() <= reached || block.head.first > last {
                         continue;
                     }
-                    match take(entry) {
-                        None => return Ok(sequence - 1),
-                        Some(Next::Stop) => return Ok(sequence),
-                        Some(Next::GoOn) => {}
+                    let block = open(stream, block)?;
+                    for entry in block.entries()?.1 {
+                        let sequence = entry.sequence;
+                        if sequence > last {
+                            return Ok(last.max(reached));
+                        }
+                        if sequence <= reached || row.is_dead(sequence - first) {
+                            continue;
+                        }
+                        match take(entry) {
+                            None => return Ok(sequence - 1),
+                            Some(Next::Stop) => return Ok(sequence),
+                            Some(Next::GoOn) => {}
+                        }
                     }
                 }
-                reached = reached.max(block_last.min(last));
+                reached = reached.max(extent_last.min(last));
             }
         }
     }
 }
 
-fn next_key(key: &[u8]) -> Vec<u8> {
-    [key, &[0]].concat()
+/// Unpacks a block, which must be of this stream.
+fn open(stream: u32, block: PackedBlock<'_>) -> Result<Block, StoreError> {
+    if block.head.stream == stream { Block::unpack(block) } else { Err(missing(stream, block.head.first)) }
 }

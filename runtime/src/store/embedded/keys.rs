@@ -1,12 +1,15 @@
-//! Keys of the index. One sled tree; the first byte says which kind. Names contain no zero byte, so zero ends them;
-//! integers are big-endian, so that key order is number order.
+//! Keys of the catalog. One sled tree; the first byte says which kind. Names contain no zero byte, so zero ends them;
+//! integers are big-endian, so that key order is number order. All but `b` and `p` stand in the log as they are here.
 //!
 //! | key | value |
 //! |---|---|
-//! | `S` connection 0 model 0 variant | stream number: u32 |
-//! | `h` stream | head: next sequence, next record number, live records |
-//! | `i` stream id | index entry: sequence, block, record number, digests |
-//! | `b` stream first-sequence | block row: place in the log, which entries are dead |
+//! | `S` connection 0 model 0 variant | stream row: the number of its generation, and of the one being built |
+//! | `c` | the last stream number given out: u32 |
+//! | `d` stream | never there: its removal in a frame says that this generation is gone, with all its extents |
+//! | `h` stream | head: last sequence, next record number, live records |
+//! | `x` stream | horizons: up to where retention pruned |
+//! | `o` | retention: JSON |
+//! | `b` stream first-sequence | extent row: place in the log, which sequences are dead |
 //! | `y` connection 0 script 0 variant | sync row: JSON |
 //! | `t` connection 0 script 0 variant 0 model | account of deletes, saved with a checkpoint: roaring bitmap |
 //! | `n` connection | metadata: JSON |
@@ -14,8 +17,9 @@
 //! | `r` run id | run: JSON |
 //! | `a` run id | (empty) the run is active |
 //! | `l` run id, u32 | lines of its log: JSON array |
-//! | `p` | up to where sled has the log |
+//! | `p` | what the index stands for |
 
+use super::places::Key;
 use crate::ids::{ConnectionName, RunId, ScriptName, StreamKey, SyncKey};
 
 fn join(kind: u8, parts: &[&str]) -> Vec<u8> {
@@ -46,6 +50,12 @@ pub(super) fn stream(key: &StreamKey) -> Vec<u8> {
     join(b'S', &[key.connection.as_str(), key.model.as_str(), key.variant.as_str()])
 }
 
+/// The streams of a connection.
+pub(super) fn streams_of(connection: &ConnectionName) -> (Vec<u8>, Vec<u8>) {
+    let prefix = join(b'S', &[connection.as_str(), ""]);
+    (prefix.clone(), after(prefix))
+}
+
 /// The stream that a key of [`ALL_STREAMS`] names.
 pub(super) fn parse_stream(key: &[u8]) -> Option<StreamKey> {
     let text = std::str::from_utf8(key.strip_prefix(b"S")?).ok()?;
@@ -61,30 +71,48 @@ pub(super) fn head(stream: u32) -> Vec<u8> {
     numbered(b'h', stream, &[])
 }
 
-pub(super) fn index(stream: u32, id: &str) -> Vec<u8> {
-    numbered(b'i', stream, id.as_bytes())
+pub(super) const STREAM_COUNTER: &[u8] = b"c";
+pub(super) const RETENTION: &[u8] = b"o";
+pub(super) const ALL_EXTENTS: (&[u8], &[u8]) = (b"b", b"c");
+
+pub(super) fn dead_stream(stream: u32) -> Vec<u8> {
+    numbered(b'd', stream, &[])
 }
 
-/// All index entries of a stream; the id starts at the sixth byte.
-pub(super) fn index_range(stream: u32) -> (Vec<u8>, Vec<u8>) {
-    (numbered(b'i', stream, &[]), after(numbered(b'i', stream, &[])))
+/// The generation that a row of a frame says is gone.
+pub(super) fn parse_dead_stream(key: &[u8]) -> Option<u32> {
+    if key.first() == Some(&b'd') && key.len() == 5 { number(key) } else { None }
 }
 
-/// The id of an index entry's key.
-pub(super) fn index_id(key: &[u8]) -> Option<&str> {
-    std::str::from_utf8(key.get(5..)?).ok()
+pub(super) fn horizons(stream: u32) -> Vec<u8> {
+    numbered(b'x', stream, &[])
 }
 
-pub(super) fn block(stream: u32, first: u64) -> Vec<u8> {
+/// The stream number after the first byte of a key.
+pub(super) fn number(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(*key.get(1..)?.first_chunk()?))
+}
+
+/// All places of a stream, the upper bound excluded.
+pub(super) fn place_range(stream: u32) -> (Key, Option<Key>) {
+    let first = |stream: u32| {
+        let mut key = Key::default();
+        key[..4].copy_from_slice(&stream.to_be_bytes());
+        key
+    };
+    (first(stream), stream.checked_add(1).map(first))
+}
+
+pub(super) fn extent(stream: u32, first: u64) -> Vec<u8> {
     numbered(b'b', stream, &first.to_be_bytes())
 }
 
-/// All block rows of a stream.
-pub(super) fn block_range(stream: u32) -> (Vec<u8>, Vec<u8>) {
+/// All extent rows of a stream.
+pub(super) fn extent_range(stream: u32) -> (Vec<u8>, Vec<u8>) {
     (numbered(b'b', stream, &[]), after(numbered(b'b', stream, &[])))
 }
 
-pub(super) fn block_first(key: &[u8]) -> Option<u64> {
+pub(super) fn extent_first(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.get(5..)?.try_into().ok()?))
 }
 

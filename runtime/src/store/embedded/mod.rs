@@ -2,121 +2,154 @@
 //!
 //! ```text
 //! LOCK                 held while open; contains the holder's process id
-//! META.json            format, the secret that seals cursors, the epoch of the history
-//! log/*.tlog           every commit in order, records in compressed blocks: the truth          (log, block)
-//! index/               sled: id → digest and place, block rows, states, runs: derived from it   (kv, keys)
-//! scripts/HASH.wasm    the bytes of deployed scripts
+//! META.json            format, the secret that seals cursors, the epoch of the history                (meta)
+//! MARK                 up to where the log was durable, and its first file                            (mark)
+//! log/N.tlog           every commit in order, records in compressed blocks: the truth     (log, frame, block)
+//! index/catalog/       sled: small rows, and one for each extent of the log             (catalog, keys)
+//! index/places/N.run   record id → sequence, number, digests                                           (places)
+//! scripts/HASH.wasm    the bytes of deployed scripts                                                   (rows)
 //! ```
 //!
-//! **A commit** is one frame of the log. Its rows go to the layer over sled at once, so the next batch sees it; a
-//! flusher makes groups of commits durable together (every 50 ms, or when somebody waits), shows them to readers, and
-//! only then gives the rows to sled. After a crash the log replays what sled missed; a sled that does not open is set
-//! aside and rebuilt from the log. Why not a row a record in sled: sled rewrites leaves of up to 16 values whole, so
-//! values of a kilobyte cost it several times their size in writes, on disk and in CPU; rows of 50 bytes do not.
+//! **A commit** is applied in memory, over the index, so the next batch sees it. Every 50 ms, or when somebody waits, the
+//! flusher packs what was committed since into one frame of the log, makes it durable, and shows it to readers. In the
+//! background the keeper brings the index on disk up to date, and gives back files of the log that are mostly dead. After
+//! a crash the log replays what the index missed; an index that does not open is set aside and rebuilt from the log.
 //!
-//! Locks are taken in this order, and never the other way: active run, stream, log's tail, layers.
+//! Why not a row a record in sled: sled 0.34 rewrites leaves of up to 16 values whole, so values of a kilobyte cost it
+//! several times their size in writes, on disk and in CPU. Even rows of 50 bytes took more than half of the time of a load
+//! and 250 bytes each on disk (measured), so what is kept for each record lies in sorted files; what there is little
+//! of lies in sled.
+//!
+//! Locks are taken in this order, and never the other way: active runs, streams, a stream's head, files in use, layers.
 
+mod backup;
 mod block;
+mod catalog;
 mod commit;
 mod feed;
+mod flush;
+mod frame;
 mod fsync;
+mod keeper;
 mod keys;
-mod kv;
+mod layers;
 mod log;
+mod mark;
+mod meta;
+mod migrate;
+mod places;
+mod refresh;
+mod replay;
+mod retention;
 mod rows;
+mod salvage;
+mod stats;
+mod streams;
+mod survey;
 mod syncs;
+mod verify;
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+pub use self::backup::{Copied, backup, restore};
+pub use self::salvage::{Salvaged, salvage};
+pub use self::stats::StoreStats;
+pub use self::survey::{Problem, Problems};
+pub use self::verify::{Verification, verify};
 
-use self::kv::{Kv, Rows};
-use self::log::{Log, Position};
+use self::catalog::Catalog;
+use self::commit::Hashes;
+use self::layers::{Group, Index, Rows};
+use self::log::Log;
+use self::mark::{Mark, MarkFile};
+use self::meta::Meta;
+use self::places::Places;
 use super::StoreError;
 use super::cursor::CursorKey;
-use crate::ids::{StreamKey, SyncKey};
-
-/// The format this code writes and the newest it reads.
-const FORMAT: u32 = 1;
-/// How long a commit waits for others to be made durable together with it, unless somebody asks for it: short enough
-/// that an app never notices, long enough that a disk of 100 fsyncs a second does it with a fifth of its time.
-const GROUP_INTERVAL: Duration = Duration::from_millis(50);
-/// When rows waiting in memory reach this, writers wait for the flusher. It bounds what a start replays, and memory: sled
-/// frees nothing that a batch replaces before the batch ends, some 40 bytes for each byte here (measured).
-const MAX_WAITING_BYTES: usize = 4 << 20;
-/// A start that replays the log gives rows to sled in groups of this size: of 16 MiB, rebuilding an index of 60 MB took
-/// 650 MB of memory; of this, 90, in the same time.
-const REPLAYED_AT_ONCE: usize = 1 << 20;
-/// sled itself is flushed after so many groups; until then a start replays the log for it.
-const GROUPS_PER_INDEX_FLUSH: u32 = 64;
-/// How long to wait before giving rows to sled is tried again after it failed.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+use crate::ids::SyncKey;
 
 /// A file of this name says that the index was found damaged while it was in use.
 const DAMAGE_MARK: &str = "index.is-damaged";
+/// What to do about damage that the log cannot mend.
+const SALVAGE: &str =
+    "Restore a backup (`terapi store restore`), or rescue what is readable with `terapi store salvage`";
 
 /// How to open a store.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// Memory for sled's page cache, in bytes.
+    /// Memory for pages of the index, in bytes.
     pub cache_bytes: u64,
     /// How long to wait for another process to let go of the directory.
     pub patience: Duration,
+    /// When the store does its housekeeping.
+    pub limits: Limits,
 }
 
 impl Default for StoreOptions {
-    /// 24 MiB of cache (sled takes about four times as much for what it counts), and 5 seconds of patience: a killed
-    /// process needs a moment to let go of its lock.
+    /// 24 MiB of cache, which holds the index of half a million records, and 5 seconds of patience: a killed process
+    /// needs a moment to let go of its lock.
     fn default() -> Self {
-        Self { cache_bytes: 24 << 20, patience: Duration::from_secs(5) }
+        Self { cache_bytes: 24 << 20, patience: Duration::from_secs(5), limits: Limits::default() }
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Meta {
-    format: u32,
-    epoch: [u8; 8],
-    secret: [u8; 32],
+/// When the store does its housekeeping. The defaults are for everybody; small ones make it happen in tests.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Past this size, in bytes, the log goes on in a new file: small enough to drop or copy whole, large enough to be few.
+    pub roll_bytes: u64,
+    /// When this much waits in memory for it, in bytes, the index on disk is brought up to date. At twice as much writers
+    /// wait.
+    pub checkpoint_bytes: usize,
+    /// The same when the log has grown by so many bytes: it bounds what a start replays.
+    pub checkpoint_log_bytes: u64,
+    /// The log may have so many dead bytes more than live ones.
+    pub slack_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { roll_bytes: 64 << 20, checkpoint_bytes: 8 << 20, checkpoint_log_bytes: 64 << 20, slack_bytes: 128 << 20 }
+    }
 }
 
 /// The store in one directory. Dropping it makes everything durable and lets go of the directory.
 pub struct EmbeddedStore {
     engine: Arc<Engine>,
     flusher: Option<JoinHandle<()>>,
+    keeper: Option<JoinHandle<()>>,
     /// Last, so that the directory is free only when all else is done.
     _lock: File,
 }
 
-/// What the calls of the store and the flusher share.
+/// What the calls of the store, the flusher and the keeper share.
 struct Engine {
     dir: PathBuf,
+    limits: Limits,
     log: Log,
-    kv: Kv,
+    mark: MarkFile,
+    index: Index,
     cursors: CursorKey,
-    spelling_key: [u8; 32],
-    streams: Mutex<HashMap<StreamKey, Arc<commit::StreamCell>>>,
+    hashes: Hashes,
+    streams: Mutex<streams::Streams>,
     active: Mutex<HashMap<SyncKey, Arc<Mutex<syncs::ActiveRun>>>>,
     /// Serializes read-modify-write of small rows: metadata, scripts, log chunks.
     small_rows: Mutex<()>,
-    flush: Mutex<Flush>,
+    flush: Mutex<flush::Flush>,
     wake_flusher: Condvar,
     flushed: Condvar,
-}
-
-struct Flush {
-    dirty: bool,
-    /// Somebody waits for this place to be durable.
-    wanted: Option<Position>,
-    durable: Position,
-    /// Why the last flush could not end; commits are refused until one can.
-    failed: Option<String>,
-    stop: bool,
+    keep: Mutex<keeper::Keep>,
+    wake_keeper: Condvar,
+    /// Serializes what writes the index on disk.
+    checkpointing: Mutex<()>,
+    /// Read by who reads extents, written by who removes a file of the log.
+    files_in_use: RwLock<()>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -126,67 +159,54 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl EmbeddedStore {
     /// Opens the store in `dir`, creating it if there is none.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
-        match Self::open_once(dir, options) {
-            // The log was replayed onto an index that turned out damaged: once more, onto a new one.
-            Err(StoreError::Corrupt { .. }) if dir.join(DAMAGE_MARK).exists() => Self::open_once(dir, options),
-            result => result,
-        }
-    }
-
-    fn open_once(dir: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
         create_folder(dir).map_err(StoreError::io("create its directory"))?;
         let lock_file = take_lock(dir, options.patience)?;
-        let meta = read_or_create_meta(dir)?;
-        let kv = Kv::new(open_index(&dir.join("index"), options)?, dir.join(DAMAGE_MARK));
-
-        let spelling_key = blake3::derive_key("terapi 2026 spelling of a record", &meta.secret);
-        let mut end = None;
-        let from = kv.position()?;
-        if from.is_none() {
-            // Rows without a place are not of one history; on top of them nothing may be replayed.
-            kv.clear()?;
-        }
-        let log = Log::open(&dir.join("log"), meta.epoch, from, |payload, begin, position| {
-            commit::replay(&kv, &spelling_key, payload, begin)?;
-            end = Some(position);
-            if kv.waiting_bytes() > REPLAYED_AT_ONCE {
-                kv.freeze();
-                kv.reveal();
-                kv.hand_over(position)?;
-            }
-            Ok(())
-        })?;
-        let durable = log.sync(|| kv.freeze());
-        kv.reveal();
-        kv.hand_over(durable)?;
+        let meta = Meta::read_or_create(dir)?;
+        let mark_of_damage = dir.join(DAMAGE_MARK);
+        let (index, log, mark) = match open_index_and_log(dir, &meta, options) {
+            // The log was replayed onto an index that turned out damaged: once more, onto a new one.
+            Err(StoreError::Corrupt { .. }) if mark_of_damage.exists() => open_index_and_log(dir, &meta, options)?,
+            result => result?,
+        };
+        let hashes = Hashes::new(&meta.secret);
+        let engine = Arc::new(Engine {
+            dir: dir.to_owned(),
+            limits: options.limits.clone(),
+            log,
+            mark,
+            index,
+            cursors: CursorKey { secret: meta.secret, epoch: meta.epoch },
+            hashes,
+            streams: Mutex::default(),
+            active: Mutex::default(),
+            small_rows: Mutex::default(),
+            flush: Mutex::default(),
+            wake_flusher: Condvar::new(),
+            flushed: Condvar::new(),
+            keep: Mutex::default(),
+            wake_keeper: Condvar::new(),
+            checkpointing: Mutex::default(),
+            files_in_use: RwLock::default(),
+        });
+        // What the replay left in memory, so that the next start does not replay it again, and to see that sled syncs.
         let before = fsync::calls();
-        kv.flush_index()?;
-        if end.is_some() && fsync::calls() == before {
+        let replayed = engine.index.waiting_bytes().1 > 0;
+        engine.checkpoint()?;
+        if replayed && fsync::calls() == before {
             return Err(StoreError::Storage {
                 doing: "make its index durable",
                 source: std::io::Error::other("this build links the C library's sync_file_range instead of its own"),
             });
         }
-
-        let engine = Arc::new(Engine {
-            dir: dir.to_owned(),
-            log,
-            kv,
-            cursors: CursorKey { secret: meta.secret, epoch: meta.epoch },
-            spelling_key,
-            streams: Mutex::default(),
-            active: Mutex::default(),
-            small_rows: Mutex::default(),
-            flush: Mutex::new(Flush { dirty: false, wanted: None, durable, failed: None, stop: false }),
-            wake_flusher: Condvar::new(),
-            flushed: Condvar::new(),
-        });
-        let flusher = std::thread::Builder::new().name("terapi-flush".to_owned()).spawn({
+        lock(&engine.streams).last_number = engine.last_stream_number()?;
+        let start = |name: &str, work: fn(&Engine)| {
             let engine = Arc::clone(&engine);
-            move || engine.flush_until_stopped()
-        });
-        let flusher = flusher.map_err(StoreError::io("start its flusher"))?;
-        let store = Self { engine, flusher: Some(flusher), _lock: lock_file };
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&engine))
+        };
+        let mut store = Self { engine: Arc::clone(&engine), flusher: None, keeper: None, _lock: lock_file };
+        let doing = "start its threads";
+        store.flusher = Some(start("terapi-flush", Engine::flush_until_stopped).map_err(StoreError::io(doing))?);
+        store.keeper = Some(start("terapi-keep", Engine::keep_until_stopped).map_err(StoreError::io(doing))?);
         store.engine.note_interrupted_runs()?;
         Ok(store)
     }
@@ -194,130 +214,114 @@ impl EmbeddedStore {
 
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
+        // The keeper first: it may wait for the flusher.
+        lock(&self.engine.keep).stop = true;
+        self.engine.wake_keeper.notify_all();
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
+        }
         lock(&self.engine.flush).stop = true;
         self.engine.wake_flusher.notify_all();
         if let Some(flusher) = self.flusher.take() {
             let _ = flusher.join();
         }
+        // What was settled last: else the next start replays it.
+        if let Err(error) = self.engine.checkpoint() {
+            tracing::warn!(%error, "the index was not brought up to date; the next start does it");
+        }
+        self.engine.mark.sync();
     }
 }
 
 impl Engine {
-    /// Called after each commit: the flusher has something to do.
-    fn note_commit(&self) {
-        let mut flush = lock(&self.flush);
-        if !flush.dirty {
-            flush.dirty = true;
-            self.wake_flusher.notify_all();
-        }
-    }
-
-    /// Refuses a commit while the index cannot be written, and holds it back while too much waits in memory.
-    fn admit_commit(&self) -> Result<(), StoreError> {
-        while self.kv.waiting_bytes() > MAX_WAITING_BYTES {
-            let position = self.log.tail().position();
-            self.wait_durable(position)?;
-        }
-        refuse_if_failed(&lock(&self.flush))
-    }
-
-    /// Returns when the log is durable up to `position`.
-    fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
-        let mut flush = lock(&self.flush);
-        while flush.durable.place() < position.place() {
-            refuse_if_failed(&flush)?;
-            if flush.wanted.is_none_or(|wanted| wanted.place() < position.place()) {
-                flush.wanted = Some(position);
-                flush.dirty = true;
-                self.wake_flusher.notify_all();
-            }
-            flush = self.flushed.wait(flush).unwrap_or_else(PoisonError::into_inner);
-        }
-        Ok(())
-    }
-
-    fn flush_until_stopped(&self) {
-        let mut groups = 0;
-        let mut last_flush = Instant::now();
-        loop {
-            let stop = {
-                let mut flush = lock(&self.flush);
-                loop {
-                    let since = last_flush.elapsed();
-                    let asked = flush.wanted.is_some() && flush.failed.is_none();
-                    let interval = if flush.failed.is_some() { RETRY_INTERVAL } else { GROUP_INTERVAL };
-                    if flush.stop || (flush.dirty && (asked || since >= interval)) {
-                        break;
-                    }
-                    flush = if flush.dirty {
-                        let (flush, _) = self
-                            .wake_flusher
-                            .wait_timeout(flush, interval.saturating_sub(since))
-                            .unwrap_or_else(PoisonError::into_inner);
-                        flush
-                    } else {
-                        self.wake_flusher.wait(flush).unwrap_or_else(PoisonError::into_inner)
-                    };
-                }
-                flush.dirty = false;
-                flush.wanted = None;
-                flush.stop
-            };
-            let result = self.flush_group();
-            last_flush = Instant::now();
-            groups += 1;
-            if result.is_ok()
-                && (stop || groups % GROUPS_PER_INDEX_FLUSH == 0)
-                && let Err(error) = self.kv.flush_index()
-            {
-                tracing::error!(%error, "the index could not be flushed; the log has everything");
-            }
-            {
-                let mut flush = lock(&self.flush);
-                flush.failed = result.err().map(|error| error.to_string());
-                if let Some(error) = &flush.failed {
-                    tracing::error!(error, "the store refuses writes until its index can be written");
-                    flush.dirty = true;
-                }
-            }
-            self.flushed.notify_all();
-            if stop {
-                return;
-            }
-        }
-    }
-
-    fn flush_group(&self) -> Result<(), StoreError> {
-        if self.kv.owes() {
-            let durable = lock(&self.flush).durable;
-            self.kv.hand_over(durable)?;
-        }
-        let position = self.log.sync(|| self.kv.freeze());
-        self.kv.reveal();
-        lock(&self.flush).durable = position;
-        self.flushed.notify_all();
-        self.kv.hand_over(position)
-    }
-
-    /// Appends a commit and lays its rows over the index; returns where it ends. `rows` gets the place of the
-    /// payload's first byte.
-    fn commit(&self, payload: &[u8], rows: impl FnOnce(Position) -> Rows) -> Result<Position, StoreError> {
+    /// Commits: applies `change` to the open group. Returns the commit's number.
+    fn commit(&self, change: impl FnOnce(&mut Group)) -> Result<u64, StoreError> {
         self.admit_commit()?;
-        let end = {
-            let mut tail = self.log.tail();
-            let (begin, end) = self.log.append(&mut tail, payload)?;
-            self.kv.lay(rows(begin));
-            end
-        };
+        let ticket = self.index.commit(change);
         self.note_commit();
-        Ok(end)
+        Ok(ticket)
+    }
+
+    /// Commits rows alone.
+    fn commit_rows(&self, rows: Rows) -> Result<u64, StoreError> {
+        self.commit(|group| group.put_rows(rows))
+    }
+
+    /// Held while extents are read, so that no file of the log goes away below.
+    fn reading(&self) -> RwLockReadGuard<'_, ()> {
+        self.files_in_use.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn refuse_if_failed(flush: &Flush) -> Result<(), StoreError> {
-    match &flush.failed {
-        Some(error) => Err(StoreError::Storage { doing: "write", source: std::io::Error::other(error.clone()) }),
-        None => Ok(()),
+/// Opens the index, made anew if it is damaged, and lays over it what the log has more.
+fn open_index_and_log(dir: &Path, meta: &Meta, options: &StoreOptions) -> Result<(Index, Log, MarkFile), StoreError> {
+    let path = dir.join("index");
+    let damage_mark = dir.join(DAMAGE_MARK);
+    if damage_mark.exists() {
+        set_index_aside(&path, "it was found damaged while in use")?;
+        std::fs::remove_file(&damage_mark).map_err(StoreError::io("forget its damaged index"))?;
+    }
+    let index = match open_index(dir, options)? {
+        Ok(index) => index,
+        Err(damage) => {
+            set_index_aside(&path, &damage)?;
+            open_index(dir, options)?.map_err(|damage| StoreError::Corrupt {
+                what: format!("a new index cannot be made: {damage}"),
+                next: "Look whether the disk is full or read-only",
+            })?
+        }
+    };
+    let hashes = Hashes::new(&meta.secret);
+    let mark = MarkFile::open(&dir.join("MARK"))?;
+    let from = index.catalog.standing().position;
+    if mark.get().is_none() && from.is_some() {
+        tracing::warn!("the high-water mark is unreadable; going by the index alone");
+    }
+    let log = {
+        let known = mark.get();
+        let limits = &options.limits;
+        let replay = |payload: &[u8], begin, end| {
+            replay::replay(&index, &hashes, payload, begin, end)?;
+            if index.waiting_bytes().1 > limits.checkpoint_bytes {
+                index.checkpoint()?;
+            }
+            Ok(())
+        };
+        Log::open(&dir.join("log"), meta.epoch, limits.roll_bytes, from, known.as_ref(), replay)?
+    };
+    let first = log.first();
+    mark.set(Mark { first, position: log.end() })?;
+    mark.sync();
+    Ok((index, log, mark))
+}
+
+/// Opens catalog and places; says why if they are damaged.
+fn open_index(dir: &Path, options: &StoreOptions) -> Result<Result<Index, String>, StoreError> {
+    let path = dir.join("index");
+    create_folder(&path).map_err(StoreError::io("create the index's folder"))?;
+    let catalog = match Catalog::open(&path.join("catalog"), dir.join(DAMAGE_MARK), options.patience)? {
+        Ok(catalog) => catalog,
+        Err(damage) => return Ok(Err(damage)),
+    };
+    match Places::open(&path.join("places"), &catalog.standing().runs, options.cache_bytes) {
+        Ok(places) => Ok(Ok(Index::new(catalog, places))),
+        Err(StoreError::Corrupt { what, .. }) => Ok(Err(what)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Keeps a damaged index for who wants to look, in place of one that was kept before: all it had is in the log.
+fn set_index_aside(path: &Path, why: &str) -> Result<(), StoreError> {
+    tracing::warn!(why, "the index is damaged; building it anew from the log, the old one is kept as index.damaged");
+    let aside = path.with_extension("damaged");
+    let doing = "set its damaged index aside";
+    match std::fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::io(doing)(error)),
+        _ => {}
+    }
+    match std::fs::rename(path, aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io(doing)(error)),
+        _ => Ok(()),
     }
 }
 
@@ -348,48 +352,6 @@ fn take_lock(dir: &Path, patience: Duration) -> Result<File, StoreError> {
     Ok(file)
 }
 
-fn read_or_create_meta(dir: &Path) -> Result<Meta, StoreError> {
-    #[derive(Deserialize)]
-    struct Format {
-        format: u32,
-    }
-    let damaged = || StoreError::Corrupt {
-        what: "META.json is not what was written".to_owned(),
-        next: "Restore the data directory from a backup",
-    };
-    let path = dir.join("META.json");
-    match std::fs::read(&path) {
-        Ok(bytes) => {
-            let Format { format } = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
-            if format > FORMAT {
-                let path = dir.display().to_string();
-                return Err(StoreError::NewerFormat { path, found: format, supported: FORMAT });
-            }
-            serde_json::from_slice(&bytes).map_err(|_| damaged())
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let log = dir.join("log");
-            if log.exists() && std::fs::read_dir(&log).is_ok_and(|mut items| items.next().is_some()) {
-                return Err(damaged());
-            }
-            let [epoch, low, high] = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
-            // Version and variant bits of the UUIDs are no entropy; hashing them together spreads what is.
-            let seed = [low.as_bytes().as_slice(), high.as_bytes(), epoch.as_bytes()].concat();
-            let secret = blake3::derive_key("terapi 2026 store secret", &seed);
-            let mut short = [0; 8];
-            blake3::Hasher::new_derive_key("terapi 2026 store epoch")
-                .update(epoch.as_bytes())
-                .finalize_xof()
-                .fill(&mut short);
-            let meta = Meta { format: FORMAT, epoch: short, secret };
-            let text = serde_json::to_vec_pretty(&meta).map_err(|_| damaged())?;
-            write_durably(&path, &text).map_err(StoreError::io("write META.json"))?;
-            Ok(meta)
-        }
-        Err(error) => Err(StoreError::io("read META.json")(error)),
-    }
-}
-
 /// Creates a folder, durable together with its name.
 fn create_folder(path: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(path)?;
@@ -413,56 +375,32 @@ fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     }
 }
 
-/// Opens sled. One that does not open, or that panics on what it reads, is set aside: the log rebuilds it.
-fn open_index(path: &Path, options: &StoreOptions) -> Result<sled::Db, StoreError> {
-    let mark = path.with_file_name(DAMAGE_MARK);
-    if mark.exists() {
-        tracing::warn!("the index was found damaged; rebuilding it from the log");
-        set_index_aside(path)?;
-        std::fs::remove_file(mark).map_err(StoreError::io("forget its damaged index"))?;
-    }
-    let start = Instant::now();
-    let open = || loop {
-        let config = sled::Config::default().path(path).cache_capacity(options.cache_bytes).flush_every_ms(None);
-        // sled asserts on damage; a store that cannot open must be a message, not a crash.
-        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open())) {
-            // The directory is ours, but a sled that was closed in this process lets go of its file a moment later, from a
-            // thread of its own. Its error does not tell that from others.
-            Ok(Err(sled::Error::Io(_))) if start.elapsed() < options.patience => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            result => break result,
-        }
-    };
-    match open() {
-        Ok(Ok(db)) => return Ok(db),
-        Ok(Err(sled::Error::Io(error))) => return Err(StoreError::io("open its index")(error)),
-        Ok(Err(error)) => tracing::warn!(%error, "the index is damaged; rebuilding it from the log"),
-        Err(_) => tracing::warn!("the index is damaged; rebuilding it from the log"),
-    }
-    set_index_aside(path)?;
-    match open() {
-        Ok(result) => result.map_err(StoreError::index("open its index")),
-        Err(_) => Err(StoreError::Corrupt {
-            what: "sled cannot make a new index".to_owned(),
-            next: "Look whether the disk is full or read-only",
-        }),
-    }
+/// A place where a test may stop the process.
+#[cfg(feature = "failpoints")]
+fn failpoint(name: &'static str) {
+    fail::fail_point!(name);
 }
 
-fn set_index_aside(path: &Path) -> Result<(), StoreError> {
-    let mut number = 1;
-    let aside = loop {
-        let aside = path.with_extension(format!("damaged-{number}"));
-        if !aside.exists() {
-            break aside;
-        }
-        number += 1;
-    };
-    match std::fs::rename(path, aside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::io("set its damaged index aside")(error))
-        }
-        _ => Ok(()),
-    }
-}
+#[cfg(not(feature = "failpoints"))]
+fn failpoint(_: &'static str) {}
+
+/// The places where a test may stop the process, each between two steps that a crash must not tear apart.
+#[cfg(feature = "failpoints")]
+pub const FAILPOINTS: &[&str] = &[
+    "store::append",
+    "store::appended",
+    "store::group-durable",
+    "store::group-marked",
+    "store::group-settled",
+    "store::roll",
+    "store::checkpoint-frozen",
+    "store::checkpoint-places",
+    "store::checkpoint-applied",
+    "store::checkpointed",
+    "store::merged",
+    "store::merge-published",
+    "store::reclaim-rows",
+    "store::reclaim-moved",
+    "store::reclaim-marked",
+    "store::reclaimed",
+];

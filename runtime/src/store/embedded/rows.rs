@@ -3,19 +3,19 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::kv::{Rows, View};
+use super::layers::{Rows, View};
 use super::syncs::{check_state, json, parse};
 use super::{EmbeddedStore, Engine, keys, lock, write_durably};
 use crate::ids::{ConnectionName, ModelName, RunId, ScriptHash, ScriptName, StreamKey, SyncKey, Timestamp};
 use crate::run::{LogLine, Run};
 use crate::store::{
-    ChangePage, ChangesQuery, DeleteGuard, Entry, Lease, Listing, MAX_METADATA_BYTES, ModelRule, RunStart, SaveSummary,
-    Script, Store, StoreError, StreamInfo, SyncState, canonical,
+    ChangePage, ChangesQuery, DeleteGuard, Entry, Lease, Listing, MAX_METADATA_BYTES, ModelRule, Pruned, Reset,
+    Retention, RunStart, SaveSummary, Script, Store, StoreError, StreamInfo, SyncState, canonical,
 };
 
 impl Engine {
     fn metadata(&self, connection: &ConnectionName) -> Result<String, StoreError> {
-        let row = self.kv.get(View::Applied, &keys::metadata(connection))?;
+        let row = self.index.get(View::Applied, &keys::metadata(connection))?;
         Ok(row.map_or_else(|| "{}".to_owned(), |bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
@@ -24,14 +24,14 @@ impl Engine {
         self.put_durably(keys::metadata(connection), Some(value.as_bytes().to_vec()))
     }
 
-    fn put_durably(&self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), StoreError> {
-        let position = self.commit_rows(Rows::from([(key, value)]))?;
-        self.wait_durable(position)
+    pub(super) fn put_durably(&self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), StoreError> {
+        let ticket = self.commit_rows(Rows::from([(key, value)]))?;
+        self.wait_durable(ticket)
     }
 
     fn scripts(&self) -> Result<Vec<Script>, StoreError> {
         let (from, to) = keys::ALL_SCRIPTS;
-        let rows = self.kv.range(View::Applied, from, to, usize::MAX)?;
+        let rows = self.index.range(View::Applied, from, to, usize::MAX)?;
         rows.iter().map(|(_, value)| parse(value, "a script")).collect()
     }
 
@@ -60,7 +60,7 @@ impl Engine {
         if self.script_bytes(&script.hash).ok().flatten().is_none() {
             write_durably(&path, bytes).map_err(StoreError::io(doing))?;
         }
-        let before = self.kv.get(View::Applied, &keys::script(&script.name))?;
+        let before = self.index.get(View::Applied, &keys::script(&script.name))?;
         self.put_durably(keys::script(&script.name), Some(json(script)?))?;
         match before {
             Some(before) => self.forget_bytes(&parse::<Script>(&before, "a script")?.hash),
@@ -70,7 +70,7 @@ impl Engine {
 
     fn remove_script(&self, name: &ScriptName) -> Result<bool, StoreError> {
         let _guard = lock(&self.small_rows);
-        let Some(row) = self.kv.get(View::Applied, &keys::script(name))? else { return Ok(false) };
+        let Some(row) = self.index.get(View::Applied, &keys::script(name))? else { return Ok(false) };
         self.put_durably(keys::script(name), None)?;
         self.forget_bytes(&parse::<Script>(&row, "a script")?.hash)?;
         Ok(true)
@@ -90,7 +90,7 @@ impl Engine {
     fn append_log(&self, run: RunId, lines: &[LogLine]) -> Result<(), StoreError> {
         let _guard = lock(&self.small_rows);
         let (from, to) = (keys::log(run, 0), keys::log(run, u32::MAX));
-        let last = self.kv.range_back(View::Applied, &from, &to, 1)?;
+        let last = self.index.range_back(View::Applied, &from, &to, 1)?;
         let last = last.first().and_then(|(key, _)| key.last_chunk::<4>().copied());
         let chunk = last.map_or(0, |last| u32::from_be_bytes(last) + 1);
         self.commit_rows(Rows::from([(keys::log(run, chunk), Some(json(&lines)?))])).map(drop)
@@ -98,7 +98,7 @@ impl Engine {
 
     fn log(&self, run: RunId) -> Result<Vec<LogLine>, StoreError> {
         let mut lines = Vec::new();
-        for (_, value) in self.kv.range(View::Applied, &keys::log(run, 0), &keys::log(run, u32::MAX), usize::MAX)? {
+        for (_, value) in self.index.range(View::Applied, &keys::log(run, 0), &keys::log(run, u32::MAX), usize::MAX)? {
             lines.extend(parse::<Vec<LogLine>>(&value, "a run's log")?);
         }
         Ok(lines)
@@ -107,13 +107,12 @@ impl Engine {
     fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<Run>, StoreError> {
         let (from, end) = keys::ALL_RUNS;
         let to = before.map_or_else(|| end.to_vec(), keys::run);
-        let rows = self.kv.range_back(View::Applied, from, &to, limit)?;
+        let rows = self.index.range_back(View::Applied, from, &to, limit)?;
         rows.iter().map(|(_, value)| parse(value, "a run")).collect()
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        let position = self.log.tail().position();
-        self.wait_durable(position)
+        self.wait_durable(self.index.last_ticket())
     }
 }
 
@@ -170,26 +169,39 @@ impl Store for EmbeddedStore {
         self.engine.finish_run(lease, run, guard)
     }
 
-    fn reset(&self, sync: &SyncKey, now: Timestamp) -> Result<(), StoreError> {
-        self.engine.reset(sync, now)
+    fn reset(&self, sync: &SyncKey, mode: &Reset, now: Timestamp) -> Result<(), StoreError> {
+        self.engine.reset(sync, mode, now)
+    }
+
+    fn retention(&self) -> Result<Retention, StoreError> {
+        self.engine.retention()
+    }
+
+    fn set_retention(&self, retention: &Retention) -> Result<(), StoreError> {
+        self.engine.set_retention(retention)
+    }
+
+    fn prune(&self, now: Timestamp) -> Result<Pruned, StoreError> {
+        self.engine.prune(now)
     }
 
     fn changes(&self, stream: &StreamKey, query: &ChangesQuery) -> Result<ChangePage, StoreError> {
         self.engine.changes(stream, query)
     }
 
-    fn get(&self, stream: &StreamKey, ids: &[String]) -> Result<Vec<Entry>, StoreError> {
-        self.engine.get(stream, ids)
+    fn get(&self, stream: &StreamKey, sync: Option<&SyncKey>, ids: &[String]) -> Result<Vec<Entry>, StoreError> {
+        self.engine.get(stream, sync, ids)
     }
 
     fn list(
         &self,
         stream: &StreamKey,
+        sync: Option<&SyncKey>,
         after: Option<&str>,
         limit: usize,
         max_bytes: usize,
     ) -> Result<Listing, StoreError> {
-        self.engine.list(stream, after, limit, max_bytes)
+        self.engine.list(stream, sync, after, limit, max_bytes)
     }
 
     fn streams(&self) -> Result<Vec<StreamInfo>, StoreError> {
@@ -222,7 +234,7 @@ impl Store for EmbeddedStore {
     }
 
     fn script(&self, name: &ScriptName) -> Result<Option<Script>, StoreError> {
-        let row = self.engine.kv.get(View::Applied, &keys::script(name))?;
+        let row = self.engine.index.get(View::Applied, &keys::script(name))?;
         row.map(|bytes| parse(&bytes, "a script")).transpose()
     }
 
@@ -239,7 +251,7 @@ impl Store for EmbeddedStore {
     }
 
     fn run(&self, id: RunId) -> Result<Option<Run>, StoreError> {
-        let row = self.engine.kv.get(View::Applied, &keys::run(id))?;
+        let row = self.engine.index.get(View::Applied, &keys::run(id))?;
         row.map(|bytes| parse(&bytes, "a run")).transpose()
     }
 

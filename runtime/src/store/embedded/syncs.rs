@@ -6,20 +6,16 @@ use std::sync::{Arc, Mutex};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
-use super::block::IndexEntry;
-use super::commit::StreamCell;
-use super::kv::{Rows, View};
+use super::commit::locked;
+use super::layers::{Rows, View};
+use super::streams::{StreamRow, put_stream};
 use super::{Engine, keys, lock};
-use crate::ids::{ModelName, RunId, StreamKey, SyncKey, Timestamp};
+use crate::ids::{ModelName, RunId, SyncKey, Timestamp};
 use crate::run::{Outcome, Run, StopReason, Stopped};
 use crate::store::{
-    DeleteGuard, Entry, Lease, MAX_BATCH_ENTRIES, MAX_CHECKPOINT_BYTES, ModelRule, RunStart, SaveSummary, StoreError,
-    SyncState, canonical,
+    Action, DeleteGuard, Entry, Lease, MAX_BATCH_ENTRIES, MAX_CHECKPOINT_BYTES, ModelRule, Reset, RunStart,
+    SaveSummary, StoreError, SyncState, canonical,
 };
-
-/// Index entries looked at together when a run's end searches for what it did not see: of those to delete the blocks are
-/// unpacked once, so few at a time unpack each block many times. Some 300 bytes of memory each.
-const ENTRIES_AT_ONCE: usize = 50_000;
 
 /// The run that holds a sync's lease.
 pub(super) struct ActiveRun {
@@ -27,7 +23,7 @@ pub(super) struct ActiveRun {
     run: RunId,
     lease_ms: u64,
     expires: Timestamp,
-    accounts: HashMap<ModelName, Account>,
+    pub(super) accounts: HashMap<ModelName, Account>,
     /// Accounts saved with the checkpoint that this run goes on from, not opened again yet.
     saved: HashMap<ModelName, RoaringBitmap>,
 }
@@ -44,8 +40,8 @@ impl ActiveRun {
 
 /// Which records were saved since an account of deletes was opened.
 #[derive(Default)]
-struct Account {
-    seen: RoaringBitmap,
+pub(super) struct Account {
+    pub(super) seen: RoaringBitmap,
     /// A full refresh's, which the run's success ends.
     refresh: bool,
     /// Ended by the script.
@@ -53,7 +49,7 @@ struct Account {
 }
 
 impl Account {
-    fn deletes(&self) -> bool {
+    pub(super) fn deletes(&self) -> bool {
         self.refresh || self.ended
     }
 }
@@ -142,8 +138,13 @@ impl Engine {
         now: Timestamp,
     ) -> Result<SaveSummary, StoreError> {
         self.with_lease(lease, |run| {
-            let cell = self.stream_to_write(&stream_of(lease, &model.name))?;
-            let outcome = self.write_batch(&cell, model, entries, merge, now)?;
+            let stream = lease.sync.stream(&model.name);
+            let outcome = locked(
+                self,
+                |engine| engine.stream_to_write(&stream, &lease.sync).map(Some),
+                |cell, head| self.write_batch(cell, head, model, entries, merge, now),
+            )?;
+            let Some(outcome) = outcome else { return Ok(SaveSummary::default()) };
             if let Some(account) = run.accounts.get_mut(&model.name) {
                 account.seen.extend(outcome.seen);
             }
@@ -162,26 +163,27 @@ impl Engine {
             return Err(StoreError::BatchTooLarge(format!("{} ids, over {MAX_BATCH_ENTRIES}", ids.len())));
         }
         self.with_lease(lease, |run| {
-            let Some(cell) = self.stream(&stream_of(lease, model))? else { return Ok(0) };
-            let mut head = lock(&cell.head);
-            let mut doomed: Vec<(String, IndexEntry)> = Vec::new();
-            let mut given = std::collections::HashSet::new();
-            for id in ids {
-                if given.insert(id)
-                    && let Some(entry) = self.index_entry(cell.number, id)?
-                    && entry.is_live()
-                {
-                    doomed.push((id.clone(), entry));
-                }
-            }
-            let count = u32::try_from(doomed.len()).unwrap_or(u32::MAX);
-            self.delete_entries(cell.number, &mut head, &doomed, now)?;
+            let stream = lease.sync.stream(model);
+            let deleted = locked(
+                self,
+                |engine| engine.stream(&stream, Some(&lease.sync)),
+                |cell, head| {
+                    let mut keys: Vec<_> = ids.iter().map(|id| self.hashes.place(cell.number, id)).collect();
+                    let mut given = std::collections::HashSet::new();
+                    keys.retain(|key| given.insert(*key));
+                    let mut doomed: Vec<_> = self.index.places(&keys)?.into_iter().flatten().collect();
+                    doomed.retain(|place| place.action != Action::Deleted);
+                    self.delete_places(cell, head, &doomed, now)?;
+                    Ok(doomed)
+                },
+            )?;
+            let deleted = deleted.unwrap_or_default();
             if let Some(account) = run.accounts.get_mut(model) {
-                for (_, entry) in &doomed {
-                    account.seen.remove(entry.number);
+                for place in &deleted {
+                    account.seen.remove(place.number);
                 }
             }
-            Ok(count)
+            Ok(u32::try_from(deleted.len()).unwrap_or(u32::MAX))
         })
     }
 
@@ -205,8 +207,8 @@ impl Engine {
     ) -> Result<u64, StoreError> {
         self.with_lease(lease, |run| {
             let account = run.accounts.get_mut(model).ok_or_else(|| StoreError::NotTracking(model.clone()))?;
-            let stream = stream_of(lease, model);
-            let count = match self.stream(&stream)? {
+            let stream = lease.sync.stream(model);
+            let count = match self.stream(&stream, Some(&lease.sync))? {
                 Some(cell) => self.would_delete(&stream, &cell, account, guard)?,
                 None => 0,
             };
@@ -223,7 +225,7 @@ impl Engine {
         if let Some(text) = checkpoint {
             check_state("the checkpoint", text, MAX_CHECKPOINT_BYTES)?;
         }
-        let position = self.with_lease(lease, |run| {
+        let ticket = self.with_lease(lease, |run| {
             let mut row = self.sync_row(&lease.sync)?;
             row.state.checkpoint = checkpoint.map(str::to_owned);
             let mut rows = Rows::from([(keys::sync(&lease.sync), Some(json(&row)?))]);
@@ -235,141 +237,49 @@ impl Engine {
             }
             self.commit_rows(rows)
         })?;
-        self.wait_durable(position)
+        self.wait_durable(ticket)
     }
 
     pub(super) fn finish_run(&self, lease: &Lease, run: &mut Run, guard: &DeleteGuard) -> Result<(), StoreError> {
         let succeeded = run.outcome == Some(Outcome::Succeeded);
         let ended = run.ended_at.unwrap_or(run.started_at);
-        let position = self.with_lease(lease, |active| {
-            let mut row = self.sync_row(&lease.sync)?;
-            let mut rows = Rows::new();
-            if succeeded {
-                run.changes.deleted += self.delete_unseen(lease, active, guard, ended)?;
+        let ticket = self.with_lease(lease, |active| {
+            let ticket = if succeeded {
+                let mut row = self.sync_row(&lease.sync)?;
                 row.state.last_sync_date = Some(run.started_at);
+                let mut rows = Rows::from([(keys::sync(&lease.sync), Some(json(&row)?))]);
                 if row.state.checkpoint.is_some() {
                     // What a script tracks over several runs goes on with its checkpoint, also if this run left it alone.
                     account_rows(&lease.sync, active, |account| !account.deletes(), &mut rows)?;
                 } else {
                     self.forget_accounts(&lease.sync, &mut rows)?;
                 }
-                rows.insert(keys::sync(&lease.sync), Some(json(&row)?));
-            }
-            rows.insert(keys::run(run.id), Some(json(run)?));
-            rows.insert(keys::active(run.id), None);
-            let position = self.commit_rows(rows)?;
+                let before = run.changes.deleted;
+                let finish = |deleted| {
+                    run.changes.deleted = before + deleted;
+                    ended_rows(run, &mut rows)?;
+                    Ok(rows)
+                };
+                let result = self.finish_refresh(lease, active, guard, ended, finish);
+                result.inspect_err(|_| run.changes.deleted = before)?
+            } else {
+                let mut rows = Rows::new();
+                ended_rows(run, &mut rows)?;
+                self.commit_rows(rows)?
+            };
             active.token = RELEASED;
-            Ok(position)
+            Ok(ticket)
         })?;
         let mut active = lock(&self.active);
         if active.get(&lease.sync).is_some_and(|current| lock(current).token == RELEASED) {
             active.remove(&lease.sync);
         }
         drop(active);
-        self.wait_durable(position)
+        self.wait_durable(ticket)
     }
 
-    /// Deletes what the accounts that end now did not see. All are checked by the guard before the first delete.
-    fn delete_unseen(
-        &self,
-        lease: &Lease,
-        active: &ActiveRun,
-        guard: &DeleteGuard,
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        let mut due = Vec::new();
-        for (model, account) in active.accounts.iter().filter(|(_, account)| account.deletes()) {
-            let stream = stream_of(lease, model);
-            if let Some(cell) = self.stream(&stream)?
-                && self.would_delete(&stream, &cell, account, guard)? > 0
-            {
-                due.push((cell, account));
-            }
-        }
-        let mut deleted = 0;
-        for (cell, account) in due {
-            let mut head = lock(&cell.head);
-            let (mut from, to) = keys::index_range(cell.number);
-            while let Some(live) = self.next_live_entries(&mut from, &to)? {
-                let mut doomed: Vec<_> =
-                    live.into_iter().filter(|(_, entry)| !account.seen.contains(entry.number)).collect();
-                // In the order of their blocks, so that each is unpacked once and not once a record.
-                doomed.sort_unstable_by_key(|(_, entry)| entry.sequence);
-                deleted += doomed.len() as u64;
-                let (mut rest, mut size) = (doomed.as_slice(), MAX_BATCH_ENTRIES);
-                while !rest.is_empty() {
-                    let (chunk, after) = rest.split_at(rest.len().min(size));
-                    match self.delete_entries(cell.number, &mut head, chunk, now) {
-                        Err(StoreError::BatchTooLarge(_)) if chunk.len() > 1 => size = chunk.len() / 2,
-                        result => {
-                            result?;
-                            rest = after;
-                        }
-                    }
-                }
-            }
-        }
-        Ok(deleted)
-    }
-
-    /// The records that exist among the next index entries; `None` after the last. Moves `from` behind them.
-    fn next_live_entries(
-        &self,
-        from: &mut Vec<u8>,
-        to: &[u8],
-    ) -> Result<Option<Vec<(String, IndexEntry)>>, StoreError> {
-        let rows = self.kv.range(View::Applied, from, to, ENTRIES_AT_ONCE)?;
-        let Some((last, _)) = rows.last() else { return Ok(None) };
-        *from = [last.as_slice(), &[0]].concat();
-        let mut live = Vec::with_capacity(rows.len());
-        for (key, value) in &rows {
-            let entry = IndexEntry::decode(value)?;
-            if entry.is_live()
-                && let Some(id) = keys::index_id(key)
-            {
-                live.push((id.to_owned(), entry));
-            }
-        }
-        Ok(Some(live))
-    }
-
-    /// How many records an account's end deletes, if the guard lets it.
-    #[expect(clippy::cast_precision_loss, reason = "a share of counts; no count here comes near 2⁵³")]
-    fn would_delete(
-        &self,
-        stream: &StreamKey,
-        cell: &StreamCell,
-        account: &Account,
-        guard: &DeleteGuard,
-    ) -> Result<u64, StoreError> {
-        let (live, saved) = self.live_and_saved(cell, account)?;
-        let count = live.saturating_sub(saved);
-        let guarded = !guard.allow && count > 0 && live >= guard.min_records;
-        if guarded && (saved == 0 || count as f64 > live as f64 * guard.max_share) {
-            return Err(StoreError::DeleteGuard { stream: Box::new(stream.clone()), would_delete: count, live, saved });
-        }
-        Ok(count)
-    }
-
-    /// How many records exist, and how many of those the account has seen.
-    fn live_and_saved(&self, cell: &StreamCell, account: &Account) -> Result<(u64, u64), StoreError> {
-        let head = *lock(&cell.head);
-        // Where every record that ever was still exists, so does every one in the account.
-        if account.seen.is_empty() || head.live == u64::from(head.next_number) {
-            return Ok((head.live, account.seen.len()));
-        }
-        // Otherwise another script may have deleted what this account has seen, now or before a checkpoint.
-        let (mut live, mut saved) = (0, 0);
-        let (mut from, to) = keys::index_range(cell.number);
-        while let Some(entries) = self.next_live_entries(&mut from, &to)? {
-            live += entries.len() as u64;
-            saved += entries.iter().filter(|(_, entry)| account.seen.contains(entry.number)).count() as u64;
-        }
-        Ok((live, saved))
-    }
-
-    pub(super) fn reset(&self, sync: &SyncKey, now: Timestamp) -> Result<(), StoreError> {
-        let position = {
+    pub(super) fn reset(&self, sync: &SyncKey, mode: &Reset, now: Timestamp) -> Result<(), StoreError> {
+        let ticket = {
             let active = lock(&self.active);
             let mut current = active.get(sync).map(|current| lock(current));
             let mut rows = Rows::new();
@@ -381,20 +291,63 @@ impl Engine {
             row.state = SyncState::default();
             rows.insert(keys::sync(sync), Some(json(&row)?));
             self.forget_accounts(sync, &mut rows)?;
-            let position = self.commit_rows(rows)?;
+            let ticket = match mode {
+                Reset::Refetch => self.commit_rows(rows)?,
+                Reset::Empty { models } => self.begin_generations(sync, models, rows)?,
+            };
             if let Some(current) = &mut current {
                 current.token = RELEASED;
             }
-            position
+            ticket
         };
-        self.wait_durable(position)
+        self.wait_durable(ticket)
+    }
+
+    /// From now on the sync writes to new generations of these models' streams, and only to those.
+    fn begin_generations(&self, sync: &SyncKey, models: &[ModelName], rows: Rows) -> Result<u64, StoreError> {
+        let given_up = self.building(sync)?;
+        let mut streams = lock(&self.streams);
+        let mut generations = Vec::new();
+        for model in models {
+            let key = sync.stream(model);
+            let row = self.stream_row(View::Applied, &key)?.unwrap_or_default();
+            if let Some((_, other)) = row.building.as_ref().filter(|(_, by)| by != sync) {
+                let reason = format!("{other} is already building {model} anew; let it succeed, or reset it, first");
+                return Err(StoreError::InvalidState { what: "the reset", reason });
+            }
+            let new = streams.next_number()?;
+            generations.push((key, StreamRow { number: row.number, building: Some((new, sync.clone())) }, new));
+        }
+        let ticket = self.commit(|group| {
+            for (key, row) in &given_up {
+                if let Some((number, _)) = &row.building {
+                    group.drop_generation(*number);
+                }
+                let row = StreamRow { number: row.number, building: None };
+                group.put_row(keys::stream(key), Some(row.encode()));
+            }
+            for (key, row, new) in &generations {
+                put_stream(group, key, row, *new);
+            }
+            group.put_rows(rows);
+        })?;
+        for (key, row) in given_up {
+            streams.rows.remove(&key);
+            if let Some((number, _)) = row.building {
+                streams.cells.remove(&number);
+            }
+        }
+        for (key, row, _) in generations {
+            streams.rows.insert(key, row);
+        }
+        Ok(ticket)
     }
 
     /// A run that was active when the process died has ended, and nobody wrote how.
     pub(super) fn note_interrupted_runs(&self) -> Result<(), StoreError> {
         let (from, to) = keys::ACTIVE_RUNS;
         let mut rows = Rows::new();
-        for (key, _) in self.kv.range(View::Applied, from, to, usize::MAX)? {
+        for (key, _) in self.index.range(View::Applied, from, to, usize::MAX)? {
             let message = "the process ended while this run was active; what it had committed is kept, and the next run \
                            goes on from the last checkpoint or last sync date";
             self.interrupt([b"r", key.get(1..).unwrap_or_default()].concat(), message, None, &mut rows)?;
@@ -411,7 +364,7 @@ impl Engine {
         ended_at: Option<Timestamp>,
         rows: &mut Rows,
     ) -> Result<(), StoreError> {
-        if let Some(bytes) = self.kv.get(View::Applied, &run_key)?
+        if let Some(bytes) = self.index.get(View::Applied, &run_key)?
             && let Ok(mut run) = serde_json::from_slice::<Run>(&bytes)
             && run.outcome.is_none()
         {
@@ -424,7 +377,7 @@ impl Engine {
     }
 
     fn sync_row(&self, sync: &SyncKey) -> Result<SyncRow, StoreError> {
-        match self.kv.get(View::Applied, &keys::sync(sync))? {
+        match self.index.get(View::Applied, &keys::sync(sync))? {
             Some(bytes) => parse(&bytes, "what a sync remembers"),
             None => Ok(SyncRow::default()),
         }
@@ -433,7 +386,7 @@ impl Engine {
     fn saved_accounts(&self, sync: &SyncKey) -> Result<HashMap<ModelName, RoaringBitmap>, StoreError> {
         let (from, to) = keys::account_range(sync);
         let mut accounts = HashMap::new();
-        for (key, value) in self.kv.range(View::Applied, &from, &to, usize::MAX)? {
+        for (key, value) in self.index.range(View::Applied, &from, &to, usize::MAX)? {
             let name = key.get(from.len()..).and_then(|name| std::str::from_utf8(name).ok());
             let seen = RoaringBitmap::deserialize_from(value.as_slice());
             if let (Some(Ok(model)), Ok(seen)) = (name.map(str::parse), seen) {
@@ -445,7 +398,7 @@ impl Engine {
 
     fn forget_accounts(&self, sync: &SyncKey, rows: &mut Rows) -> Result<(), StoreError> {
         let (from, to) = keys::account_range(sync);
-        for (key, _) in self.kv.range(View::Applied, &from, &to, usize::MAX)? {
+        for (key, _) in self.index.range(View::Applied, &from, &to, usize::MAX)? {
             rows.insert(key, None);
         }
         Ok(())
@@ -467,8 +420,11 @@ fn account_rows(
     Ok(())
 }
 
-fn stream_of(lease: &Lease, model: &ModelName) -> StreamKey {
-    StreamKey { connection: lease.sync.connection.clone(), model: model.clone(), variant: lease.sync.variant.clone() }
+/// The rows that say that a run has ended.
+fn ended_rows(run: &Run, rows: &mut Rows) -> Result<(), StoreError> {
+    rows.insert(keys::run(run.id), Some(json(run)?));
+    rows.insert(keys::active(run.id), None);
+    Ok(())
 }
 
 /// A checkpoint or metadata is a JSON object of so many bytes at most.
@@ -490,6 +446,6 @@ pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
 pub(super) fn parse<T: for<'de> Deserialize<'de>>(bytes: &[u8], what: &str) -> Result<T, StoreError> {
     serde_json::from_slice(bytes).map_err(|error| StoreError::Corrupt {
         what: format!("the row of {what} cannot be read: {error}"),
-        next: "Restore the data directory from a backup",
+        next: super::SALVAGE,
     })
 }

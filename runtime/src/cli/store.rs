@@ -1,0 +1,306 @@
+//! `terapi store`
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::args::parse_duration;
+use super::run::Hidden;
+use super::{Context, Failed, output};
+use crate::clock::{Clock as _, SystemClock};
+use crate::sandbox::bytes;
+use crate::store::embedded::{self, Copied, EmbeddedStore, Problems, StoreOptions};
+use crate::store::{Retention, Store as _};
+
+/// Check, copy and rescue the data directory, and decide how long it keeps what
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Read everything and say what is not as it was written; changes nothing
+    #[command(after_help = "Exit code 1 if something is wrong. Example:
+  terapi store verify --data-dir /var/lib/terapi")]
+    Verify,
+    /// Write everything that is readable of a damaged data directory to a new one
+    #[command(after_help = "The damaged directory stays as it is. Cursors of apps are refused afterwards. Example:
+  terapi store salvage --data-dir ./damaged --to ./rescued")]
+    Salvage {
+        /// The new data directory, which must not exist or be empty
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Copy the data directory, also while it is in use
+    #[command(after_help = "The copy is a data directory like any other. Example:
+  terapi store backup /backups/terapi-2026-11-22")]
+    Backup {
+        /// The copy, which must not exist or be empty
+        #[arg(value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Make a new data directory of a backup
+    #[command(after_help = "Cursors of apps are refused afterwards, so that none misses what the backup lacks. Example:
+  terapi store restore /backups/terapi-2026-11-22 --data-dir ./restored")]
+    Restore {
+        /// The backup, or any data directory that is not in use
+        #[arg(value_name = "DIR")]
+        from: PathBuf,
+    },
+    /// Show what takes how much space
+    #[command(after_help = "Example:
+  terapi store stats --json")]
+    Stats,
+    /// Show, or set, how long content and deleted records are kept; for ever, unless something is set
+    #[command(after_help = "It is applied by `terapi store prune`. Example:
+  terapi store retention --payloads 90d --tombstones 30d")]
+    Retention(RetentionArgs),
+    /// Apply the retention now
+    #[command(after_help = "Apps that have not read what goes are told so when they come with their cursor. Example:
+  terapi store retention --tombstones 30d && terapi store prune")]
+    Prune,
+}
+
+/// What is to be kept for how long.
+#[derive(Debug, Args)]
+pub(super) struct RetentionArgs {
+    /// Content of records that did not change for so long goes, such as 90d; `off` keeps it
+    #[arg(long, value_name = "TIME|off")]
+    payloads: Option<Age>,
+    /// Deleted records are forgotten after so long, such as 30d; `off` keeps them
+    #[arg(long, value_name = "TIME|off")]
+    tombstones: Option<Age>,
+}
+
+/// Milliseconds, or for ever.
+#[derive(Debug, Clone, Copy)]
+struct Age(Option<u64>);
+
+impl FromStr for Age {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let time = parse_duration(text).map_err(|error| format!("{error}, 90d or off"))?;
+        u64::try_from(time.as_millis()).map(|ms| Self(Some(ms))).map_err(|_| "that is too long".to_owned())
+    }
+}
+
+impl StoreCommand {
+    pub(super) fn run(self, context: &Context) -> Result<ExitCode, Failed> {
+        match self {
+            Self::Verify => return verify(context),
+            Self::Salvage { to } => salvage(context, &to)?,
+            Self::Backup { to } => {
+                let bar = bar();
+                let copied = embedded::backup(&context.data_dir, &to, &mut |done, total| show_progress(&bar, done, total));
+                drop(bar);
+                say_copied(context, "backed up", &to, &copied?)?;
+            }
+            Self::Restore { from } => {
+                let bar = bar();
+                let to = &context.data_dir;
+                let copied = embedded::restore(&from, to, &mut |done, total| show_progress(&bar, done, total));
+                drop(bar);
+                say_copied(context, "restored", to, &copied?)?;
+            }
+            Self::Stats => stats(context)?,
+            Self::Retention(args) => retention(context, &args)?,
+            Self::Prune => {
+                let pruned = open(context)?.prune(SystemClock.now())?;
+                if context.json {
+                    output::json(&pruned)?;
+                } else {
+                    let green = output::GREEN.bold();
+                    anstream::println!(
+                        "{green}pruned{green:#}  {} records lost their content, {} deleted ones are forgotten",
+                        output::count(pruned.records),
+                        output::count(pruned.tombstones)
+                    );
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn open(context: &Context) -> Result<EmbeddedStore, Failed> {
+    Ok(EmbeddedStore::open(&context.data_dir, &StoreOptions::default())?)
+}
+
+fn verify(context: &Context) -> Result<ExitCode, Failed> {
+    let bar = bar();
+    let options = StoreOptions::default();
+    let found = embedded::verify(&context.data_dir, &options, &mut |done, total| show_progress(&bar, done, total));
+    drop(bar);
+    let found = found?;
+    let whole = found.problems.count() == 0;
+    if context.json {
+        output::json(&found)?;
+    } else {
+        let (style, word) = if whole { (output::GREEN.bold(), "whole") } else { (output::RED.bold(), "damaged") };
+        anstream::println!("{style}{word}{style:#}  {}", context.data_dir.display());
+        anstream::println!("  records   {}, each where the index says", output::count(found.records));
+        anstream::println!(
+            "  log       {} in {} files, {} commits, {} blocks",
+            bytes(found.log_bytes),
+            output::count(found.files),
+            output::count(found.frames),
+            output::count(found.blocks)
+        );
+        show_problems(&found.problems);
+    }
+    if whole {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let count = found.problems.count();
+    let problems = if count == 1 { "one problem was found".to_owned() } else { format!("{count} problems were found") };
+    Err(Failed {
+        code: Some("store-corrupt"),
+        message: format!(
+            "{problems}. Where nothing else is said: restore a backup with `terapi store restore`, or rescue what is \
+             readable with `terapi store salvage --to DIR`"
+        ),
+    })
+}
+
+fn salvage(context: &Context, to: &Path) -> Result<(), Failed> {
+    let bar = bar();
+    let options = StoreOptions::default();
+    let report = embedded::salvage(&context.data_dir, to, &options, &mut |done, total| show_progress(&bar, done, total));
+    drop(bar);
+    let report = report?;
+    if context.json {
+        return output::json(&report);
+    }
+    let (green, dim) = (output::GREEN.bold(), output::DIM);
+    anstream::println!("{green}salvaged{green:#}  {}", to.display());
+    anstream::println!(
+        "  kept      {} records in {} streams, {} runs, {} scripts",
+        output::count(report.records),
+        output::count(report.streams),
+        output::count(report.runs),
+        output::count(report.scripts)
+    );
+    anstream::println!("  lost      {} blocks, {}", output::count(report.lost_blocks), bytes(report.lost_bytes));
+    show_problems(&report.problems);
+    for stream in &report.affected {
+        let (connection, model) = (&stream.connection, &stream.model);
+        anstream::println!(
+            "  {stream} has records that are missing or older: to fetch them again, run what saves {model}:\n    {dim}terapi \
+             run SCRIPT --connection {connection} --reset{dim:#}"
+        );
+    }
+    if report.unattributed {
+        anstream::println!("  of some of it nobody can tell what it was: records of any stream may be missing or older");
+    }
+    Ok(())
+}
+
+fn say_copied(context: &Context, done: &str, to: &Path, copied: &Copied) -> Result<(), Failed> {
+    if context.json {
+        return output::json(copied);
+    }
+    let green = output::GREEN.bold();
+    anstream::println!("{green}{done}{green:#}  {}", to.display());
+    anstream::println!(
+        "  log       {} in {} files, {} commits",
+        bytes(copied.log_bytes),
+        output::count(copied.files),
+        output::count(copied.frames)
+    );
+    anstream::println!("  scripts   {}", output::count(copied.scripts));
+    Ok(())
+}
+
+fn stats(context: &Context) -> Result<(), Failed> {
+    let stats = open(context)?.stats()?;
+    if context.json {
+        return output::json(&stats);
+    }
+    let dead = stats.log_bytes.saturating_sub(stats.live_bytes);
+    anstream::println!(
+        "log        {} in {} files: about {} live, {} dead",
+        bytes(stats.log_bytes),
+        output::count(stats.log_files),
+        bytes(stats.live_bytes),
+        bytes(dead)
+    );
+    anstream::println!(
+        "index      {}: {} of rows, {} of {} places",
+        bytes(stats.catalog_bytes + stats.places_bytes),
+        bytes(stats.catalog_bytes),
+        bytes(stats.places_bytes),
+        output::count(stats.places)
+    );
+    anstream::println!("scripts    {}", bytes(stats.script_bytes));
+    if !stats.streams.is_empty() {
+        anstream::println!();
+        let rows = stats.streams.iter().map(|info| {
+            vec![info.stream.to_string(), output::count(info.live), output::count(info.changes)]
+        });
+        output::table(&["stream", ">records", ">changes"], rows.collect());
+    }
+    Ok(())
+}
+
+fn retention(context: &Context, args: &RetentionArgs) -> Result<(), Failed> {
+    let store = open(context)?;
+    let mut retention = store.retention()?;
+    if let Some(Age(age)) = args.payloads {
+        retention.payloads_ms = age;
+    }
+    if let Some(Age(age)) = args.tombstones {
+        retention.tombstones_ms = age;
+    }
+    if args.payloads.is_some() || args.tombstones.is_some() {
+        store.set_retention(&retention)?;
+    }
+    if context.json {
+        return output::json(&retention);
+    }
+    let Retention { payloads_ms, tombstones_ms } = retention;
+    anstream::println!("payloads     {}", words(payloads_ms));
+    anstream::println!("tombstones   {}", words(tombstones_ms));
+    Ok(())
+}
+
+/// How long something is kept, in the largest unit that says it exactly.
+fn words(age: Option<u64>) -> String {
+    let Some(ms) = age else { return "kept for ever".to_owned() };
+    for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
+        if ms.is_multiple_of(length) && ms > 0 {
+            return format!("kept for {}{unit}", output::count(ms / length));
+        }
+    }
+    format!("kept for {ms}ms")
+}
+
+fn show_problems(problems: &Problems) {
+    for problem in &problems.problems {
+        let red = output::RED;
+        anstream::println!("  {red}{}{red:#}: {}", problem.place, problem.what);
+    }
+    if problems.more_problems > 0 {
+        anstream::println!("  and {} more", output::count(problems.more_problems));
+    }
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn bar() -> Hidden {
+    if !std::io::stderr().is_terminal() {
+        return Hidden(ProgressBar::hidden());
+    }
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left") {
+        bar.set_style(style);
+    }
+    Hidden(bar)
+}
+
+fn show_progress(bar: &Hidden, done: u64, total: u64) {
+    bar.0.set_length(total);
+    bar.0.set_position(done);
+}
