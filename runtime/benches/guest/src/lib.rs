@@ -15,9 +15,11 @@ struct Config {
     /// How many of the cheapest host calls to make.
     #[serde(default)]
     calls: u32,
-    /// Of which repository to fetch all pages, unparsed, and save as many records of `record_bytes` for each.
+    /// Of which repository to fetch all pages, unparsed, and save `records` of `record_bytes` for each.
     #[serde(default)]
     repository: Option<String>,
+    #[serde(default)]
+    records: u32,
     #[serde(default)]
     record_bytes: usize,
 }
@@ -30,7 +32,8 @@ fn bench_guest(run: &Run<Config>) -> Result<()> {
     }
     if let Some(repository) = &run.config.repository {
         let text = "x".repeat(run.config.record_bytes);
-        let batch: Vec<Issue> = (0..80).map(|i| Issue { id: i.to_string(), text: text.clone() }).collect();
+        let batch: Vec<Issue> =
+            (0..run.config.records).map(|i| Issue { id: i.to_string(), text: text.clone() }).collect();
         let list = get(format!("/repos/{repository}/issues")).query("state", "all").query("per_page", 100);
         for page in list.pages(Link::in_header()) {
             std::hint::black_box(page?.bytes().len());
