@@ -1,5 +1,7 @@
 //! The command line as a person and a program meet it: the real binary, a data directory, a local API.
 
+mod store;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

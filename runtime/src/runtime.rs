@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::egress::{Egress, EgressError, Policy};
 use crate::ids::{ConnectionName, RunId, ScriptHash, ScriptName, SyncKey, Variant};
 use crate::run::{Changes, Failure, Outcome, Run, RunKind, StopReason, Stopped, Usage};
-use crate::sandbox::{self, LimitOverrides, Limits, Progress, RunReport, RunRequest, Sandbox, SandboxError};
+use crate::sandbox::{self, Artifacts, LimitOverrides, Limits, Progress, RunReport, RunRequest, Sandbox, SandboxError};
 use crate::script::{ScriptError, SyncMode};
 use crate::store::embedded::{EmbeddedStore, StoreOptions};
 use crate::store::{DeleteGuard, Lease, Reset, RunStart, Script, Store, StoreError, canonical};
@@ -21,6 +22,8 @@ use crate::store::{DeleteGuard, Lease, Reset, RunStart, Script, Store, StoreErro
 const LEASE: Duration = Duration::from_mins(1);
 /// How often it gives one: often enough that three in a row may be late.
 const RENEW_INTERVAL: Duration = Duration::from_secs(15);
+/// How often retention is applied.
+const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
 /// Runs at once. Each has a slot of reserved address space in the pool.
 const RUNS_AT_ONCE: u32 = 32;
 
@@ -32,6 +35,10 @@ pub struct Runtime {
     /// Made when first needed: who only reads records waits for neither a pool of instances nor a trust store.
     sandbox: Arc<OnceLock<Sandbox>>,
     egress: Arc<OnceLock<Egress>>,
+    /// When the retention was applied last, in milliseconds.
+    pruned_at: Arc<AtomicU64>,
+    /// Where compiled scripts are kept for the next process.
+    artifacts: Option<Arc<Artifacts>>,
     /// Compiled scripts, by content.
     loaded: Arc<Mutex<HashMap<ScriptHash, Arc<sandbox::Script>>>>,
 }
@@ -138,14 +145,17 @@ impl Execution {
 impl Runtime {
     /// Opens the data directory, creating it if there is none.
     pub fn open(data_dir: &Path, options: &StoreOptions) -> Result<Self, RuntimeError> {
-        let store = Arc::new(EmbeddedStore::open(data_dir, options)?);
-        Ok(Self::with(store, Arc::new(SystemClock)))
+        let store = EmbeddedStore::open(data_dir, options)?;
+        let artifacts = Artifacts::new(data_dir.join("artifacts"), store.key("terapi 2026 compiled scripts"));
+        let runtime = Self::with(Arc::new(store), Arc::new(SystemClock));
+        Ok(Self { artifacts: Some(Arc::new(artifacts)), ..runtime })
     }
 
     /// A runtime on this store and clock.
     #[must_use]
     pub fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, sandbox: Arc::default(), egress: Arc::default(), loaded: Arc::default() }
+        let (sandbox, egress, loaded) = (Arc::default(), Arc::default(), Arc::default());
+        Self { store, clock, sandbox, egress, pruned_at: Arc::default(), artifacts: None, loaded }
     }
 
     fn sandbox(&self) -> Result<&Sandbox, SandboxError> {
@@ -154,6 +164,10 @@ impl Runtime {
         }
         // Two that come first at once make two; one stays.
         let sandbox = Sandbox::new(RUNS_AT_ONCE, Arc::clone(&self.clock))?;
+        let sandbox = match &self.artifacts {
+            Some(artifacts) => sandbox.keeping(Arc::clone(artifacts)),
+            None => sandbox,
+        };
         Ok(self.sandbox.get_or_init(|| sandbox))
     }
 
@@ -264,7 +278,22 @@ impl Runtime {
                 }
             }
         };
-        self.finish(run, lease, report, guard).await
+        let run = self.finish(run, lease, report, guard).await?;
+        self.prune().await;
+        Ok(run)
+    }
+
+    /// Applies the operator's retention, if there is one, every hour that something runs.
+    async fn prune(&self) {
+        let now = self.clock.now();
+        let last = self.pruned_at.swap(now.0, Ordering::Relaxed);
+        if now.0.saturating_sub(last) < PRUNE_INTERVAL.as_millis().try_into().unwrap_or(u64::MAX) {
+            self.pruned_at.store(last, Ordering::Relaxed);
+            return;
+        }
+        if let Err(error) = self.blocking(move |store| store.prune(now)).await {
+            tracing::error!(%error, "what the retention says could not be pruned");
+        }
     }
 
     /// Ends a sync's run in the store. What the end itself brings up (the delete guard, a full disk) is an outcome too.
@@ -281,8 +310,9 @@ impl Runtime {
         run.changes = report.changes;
         let log = report.log;
         self.blocking(move |store| {
-            if !log.is_empty() {
-                store.append_log(run.id, &log)?;
+            // Without its log the run is ended all the same, or its sync would stay busy.
+            if let Err(error) = store.append_log(run.id, &log) {
+                tracing::error!(%error, run = %run.id, "the last lines of a run's log were lost");
             }
             let error = match store.finish_run(&lease, &mut run, &guard) {
                 Ok(()) => return Ok(run),

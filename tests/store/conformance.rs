@@ -5,9 +5,11 @@ mod batches;
 mod cursors;
 mod deletes;
 mod feed;
+mod generations;
 mod identity;
 mod leases;
 mod listing;
+mod retention;
 mod rows;
 mod runs;
 
@@ -37,6 +39,23 @@ macro_rules! suite {
                     a_deleted_record_that_comes_back_is_added,
                     a_delete_of_too_many_ids_is_refused_whole,
                     many_large_records_can_be_deleted,
+                }
+                generations {
+                    readers_see_the_old_generation_until_the_new_one_is_whole,
+                    a_cursor_of_the_old_generation_is_refused_after_the_swap,
+                    a_script_that_builds_a_generation_reads_that_one,
+                    a_generation_with_too_little_in_it_does_not_take_the_place_of_the_old,
+                    a_refresh_deletes_in_the_generation_that_it_builds,
+                    another_sync_goes_on_with_the_generation_that_is_read,
+                    a_second_reset_begins_the_generation_again,
+                    a_model_that_saves_nothing_is_empty_after_the_swap,
+                }
+                retention {
+                    without_a_retention_nothing_is_pruned,
+                    content_that_did_not_change_for_long_goes_and_the_record_stays_known,
+                    a_merge_into_pruned_content_keeps_what_is_given,
+                    deleted_records_are_forgotten,
+                    a_cursor_from_before_what_was_pruned_is_refused_and_a_later_one_goes_on,
                 }
                 identity {
                     ids_are_compared_byte_by_byte,

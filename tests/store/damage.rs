@@ -4,6 +4,7 @@
 mod directory;
 mod index;
 mod log;
+mod migration;
 
 use std::collections::BTreeMap;
 use std::fs;

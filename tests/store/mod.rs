@@ -30,6 +30,13 @@ pub(crate) trait Engine {
     fn open(&self) -> Arc<dyn Store>;
 }
 
+/// Looks at the data now, and when it was opened anew.
+pub(crate) fn now_and_reopened(engine: &dyn Engine, store: Arc<dyn Store>, look: impl Fn(&dyn Store)) {
+    look(&*store);
+    drop(store);
+    look(&*engine.open());
+}
+
 /// The embedded engine in a directory of its own.
 pub(crate) struct Embedded {
     pub(crate) dir: tempfile::TempDir,

@@ -33,15 +33,17 @@ pub(super) enum StoreCommand {
     },
     /// Copy the data directory, also while it is in use
     #[command(after_help = "The copy is a data directory like any other. Example:
-  terapi store backup /backups/terapi-2026-11-22")]
+  terapi store backup /backups/monday")]
     Backup {
         /// The copy, which must not exist or be empty
         #[arg(value_name = "DIR")]
         to: PathBuf,
     },
     /// Make a new data directory of a backup
-    #[command(after_help = "Cursors of apps are refused afterwards, so that none misses what the backup lacks. Example:
-  terapi store restore /backups/terapi-2026-11-22 --data-dir ./restored")]
+    #[command(
+        after_help = "Cursors of apps are refused afterwards, so that none misses what the backup lacks. Example:
+  terapi store restore /backups/monday --data-dir ./restored"
+    )]
     Restore {
         /// The backup, or any data directory that is not in use
         #[arg(value_name = "DIR")]
@@ -95,7 +97,8 @@ impl StoreCommand {
             Self::Salvage { to } => salvage(context, &to)?,
             Self::Backup { to } => {
                 let bar = bar();
-                let copied = embedded::backup(&context.data_dir, &to, &mut |done, total| show_progress(&bar, done, total));
+                let copied =
+                    embedded::backup(&context.data_dir, &to, &mut |done, total| show_progress(&bar, done, total));
                 drop(bar);
                 say_copied(context, "backed up", &to, &copied?)?;
             }
@@ -144,11 +147,11 @@ fn verify(context: &Context) -> Result<ExitCode, Failed> {
         anstream::println!("{style}{word}{style:#}  {}", context.data_dir.display());
         anstream::println!("  records   {}, each where the index says", output::count(found.records));
         anstream::println!(
-            "  log       {} in {} files, {} commits, {} blocks",
+            "  log       {} in {}, {}, {}",
             bytes(found.log_bytes),
-            output::count(found.files),
-            output::count(found.frames),
-            output::count(found.blocks)
+            some(found.files, "file"),
+            some(found.frames, "commit"),
+            some(found.blocks, "block")
         );
         show_problems(&found.problems);
     }
@@ -169,7 +172,8 @@ fn verify(context: &Context) -> Result<ExitCode, Failed> {
 fn salvage(context: &Context, to: &Path) -> Result<(), Failed> {
     let bar = bar();
     let options = StoreOptions::default();
-    let report = embedded::salvage(&context.data_dir, to, &options, &mut |done, total| show_progress(&bar, done, total));
+    let report =
+        embedded::salvage(&context.data_dir, to, &options, &mut |done, total| show_progress(&bar, done, total));
     drop(bar);
     let report = report?;
     if context.json {
@@ -178,23 +182,25 @@ fn salvage(context: &Context, to: &Path) -> Result<(), Failed> {
     let (green, dim) = (output::GREEN.bold(), output::DIM);
     anstream::println!("{green}salvaged{green:#}  {}", to.display());
     anstream::println!(
-        "  kept      {} records in {} streams, {} runs, {} scripts",
-        output::count(report.records),
-        output::count(report.streams),
-        output::count(report.runs),
-        output::count(report.scripts)
+        "  kept      {} in {}, {}, {}",
+        some(report.records, "record"),
+        some(report.streams, "stream"),
+        some(report.runs, "run"),
+        some(report.scripts, "script")
     );
-    anstream::println!("  lost      {} blocks, {}", output::count(report.lost_blocks), bytes(report.lost_bytes));
+    anstream::println!("  lost      {}, {}", some(report.lost_blocks, "block"), bytes(report.lost_bytes));
     show_problems(&report.problems);
     for stream in &report.affected {
         let (connection, model) = (&stream.connection, &stream.model);
         anstream::println!(
-            "  {stream} has records that are missing or older: to fetch them again, run what saves {model}:\n    {dim}terapi \
-             run SCRIPT --connection {connection} --reset{dim:#}"
+            "  {stream} has records that are missing or older: to fetch them again, run what saves {model}:\n    \
+             {dim}terapi run SCRIPT --connection {connection} --reset{dim:#}"
         );
     }
     if report.unattributed {
-        anstream::println!("  of some of it nobody can tell what it was: records of any stream may be missing or older");
+        anstream::println!(
+            "  of some of it nobody can tell what it was: records of any stream may be missing or older"
+        );
     }
     Ok(())
 }
@@ -206,10 +212,10 @@ fn say_copied(context: &Context, done: &str, to: &Path, copied: &Copied) -> Resu
     let green = output::GREEN.bold();
     anstream::println!("{green}{done}{green:#}  {}", to.display());
     anstream::println!(
-        "  log       {} in {} files, {} commits",
+        "  log       {} in {}, {}",
         bytes(copied.log_bytes),
-        output::count(copied.files),
-        output::count(copied.frames)
+        some(copied.files, "file"),
+        some(copied.frames, "commit")
     );
     anstream::println!("  scripts   {}", output::count(copied.scripts));
     Ok(())
@@ -222,9 +228,9 @@ fn stats(context: &Context) -> Result<(), Failed> {
     }
     let dead = stats.log_bytes.saturating_sub(stats.live_bytes);
     anstream::println!(
-        "log        {} in {} files: about {} live, {} dead",
+        "log        {} in {}: about {} live, {} dead",
         bytes(stats.log_bytes),
-        output::count(stats.log_files),
+        some(stats.log_files, "file"),
         bytes(stats.live_bytes),
         bytes(dead)
     );
@@ -238,9 +244,10 @@ fn stats(context: &Context) -> Result<(), Failed> {
     anstream::println!("scripts    {}", bytes(stats.script_bytes));
     if !stats.streams.is_empty() {
         anstream::println!();
-        let rows = stats.streams.iter().map(|info| {
-            vec![info.stream.to_string(), output::count(info.live), output::count(info.changes)]
-        });
+        let rows = stats
+            .streams
+            .iter()
+            .map(|info| vec![info.stream.to_string(), output::count(info.live), output::count(info.changes)]);
         output::table(&["stream", ">records", ">changes"], rows.collect());
     }
     Ok(())
@@ -276,6 +283,10 @@ fn words(age: Option<u64>) -> String {
         }
     }
     format!("kept for {ms}ms")
+}
+
+fn some(count: u64, noun: &str) -> String {
+    format!("{} {noun}{}", output::count(count), if count == 1 { "" } else { "s" })
 }
 
 fn show_problems(problems: &Problems) {

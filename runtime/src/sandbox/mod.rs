@@ -5,11 +5,13 @@
 //! memories, tables and the host's buffers), and what host calls may carry and use up. Whatever a guest does, [`run`]
 //! returns; nothing here panics on it, and a panic of ours ends that run alone.
 //!
-//! - `engine`: the one configuration · `load`: bytes → [`Script`] · `limits`: [`Limits`] and the meter
+//! - `engine`: the one configuration · `load`: bytes → [`Script`] · `artifacts`: what was compiled is kept
+//! - `limits`: [`Limits`] and the meter
 //! - `host`: the host functions · `fees`: what they cost · `stdio`: what it prints · `outcome`: how it ended
 //!
 //! [`run`]: Sandbox::run
 
+mod artifacts;
 mod bindings;
 mod engine;
 mod fees;
@@ -35,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::Linker;
 use wasmtime::{CallHook, Engine, Trap};
 
+pub use self::artifacts::Artifacts;
 pub use self::engine::MAX_MEMORY;
 pub use self::host::Progress;
 pub use self::limits::{LimitOverrides, Limits, bytes};
@@ -62,6 +65,7 @@ pub struct Sandbox {
     linker: Arc<Linker<HostState>>,
     clock: Arc<dyn Clock>,
     slots: Arc<Semaphore>,
+    artifacts: Option<Arc<Artifacts>>,
 }
 
 /// The sandbox could not be set up on this machine.
@@ -151,7 +155,13 @@ impl Sandbox {
         let mut linker = Linker::new(&engine);
         load::link(&mut linker).map_err(|error| SandboxError(format!("{error:#}")))?;
         let slots = Arc::new(Semaphore::new(runs as usize));
-        Ok(Self { engine, linker: Arc::new(linker), clock, slots })
+        Ok(Self { engine, linker: Arc::new(linker), clock, slots, artifacts: None })
+    }
+
+    /// Keeps what it compiles, and takes what was kept.
+    #[must_use]
+    pub fn keeping(self, artifacts: Arc<Artifacts>) -> Self {
+        Self { artifacts: Some(artifacts), ..self }
     }
 
     /// Runs a script to its end, whatever that is. Waits for a free slot first; that wait is not the run's, but can be

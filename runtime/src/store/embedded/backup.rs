@@ -4,8 +4,8 @@
 //! first start. A copy is a store like any other. META.json is written last, so a copy that was cut short is none.
 //!
 //! **While the store is in use** the log grows at its end and loses files at its begin. So: open every file of it, then
-//! read the mark. If what the mark asks for is among them, they are a whole history, whatever becomes of their names; if
-//! not, a reclaim came in between, and it is tried again. The mark also says up to where the log must be whole.
+//! read the mark. If what the mark asks for is among them, they are a whole history, whatever becomes of their names;
+//! if not, a reclaim came in between, and it is tried again. The mark also says up to where the log must be whole.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -42,15 +42,15 @@ pub struct Copied {
     pub scripts: u64,
 }
 
-/// Copies the store in `from`, also while this or another process has it open, to `to`, which must not exist or be empty.
-/// `progress` is told how many bytes of how many were copied.
+/// Copies the store in `from`, also while this or another process has it open, to `to`, which must not exist or be
+/// empty. `progress` is told how many bytes of how many were copied.
 pub fn backup(from: &Path, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Copied, StoreError> {
     let meta = read_meta(from)?;
     copy(from, to, &meta, &meta, progress)
 }
 
-/// Makes `to`, which must not exist or be empty, a store with everything that is in `from`: a backup, or the directory of
-/// any store that is closed. It has a history of its own, so cursors of the old one are refused.
+/// Makes `to`, which must not exist or be empty, a store with everything that is in `from`: a backup, or the directory
+/// of any store that is closed. It has a history of its own, so cursors of the old one are refused.
 pub fn restore(from: &Path, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Copied, StoreError> {
     let meta = read_meta(from)?;
     let _from = lock_to_read(from, Duration::ZERO)?;
@@ -202,7 +202,10 @@ fn copy(
 
 /// Opens all files of the log of which the mark knows, and those after them.
 fn open_files(from: &Path) -> Result<(BTreeMap<u32, Arc<File>>, Mark), StoreError> {
-    let gone = |error: &StoreError| matches!(error, StoreError::Storage { source, .. } if source.kind() == std::io::ErrorKind::NotFound);
+    let gone = |error: &StoreError| match error {
+        StoreError::Storage { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    };
     for _ in 0..MAX_TRIES {
         let mut files = match log::list(&from.join("log"), false) {
             Err(error) if gone(&error) => continue,

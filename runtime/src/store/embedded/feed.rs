@@ -159,7 +159,7 @@ impl Engine {
         Ok(streams)
     }
 
-    /// The entries at these places, in their order. Whoever may supersede them must wait.
+    /// The entries at these places, in their order; pruned ones have no content. Whoever may supersede them must wait.
     pub(super) fn contents(&self, stream: u32, places: &[Place]) -> Result<Vec<BlockEntry>, StoreError> {
         let mut order: Vec<usize> = (0..places.len()).collect();
         order.sort_unstable_by_key(|at| places.get(*at).map(|place| place.sequence));
@@ -167,6 +167,7 @@ impl Engine {
         // The extent and the block of the place before: those that follow are often in the same.
         let mut extent: Option<(u64, ExtentRow, Vec<u8>)> = None;
         let mut block: Option<Block> = None;
+        let horizons = Horizons::read(&self.index, stream)?;
         let _files = self.reading();
         for at in order {
             let (Some(place), Some(content)) = (places.get(at), contents.get_mut(at)) else { continue };
@@ -190,7 +191,7 @@ impl Engine {
             let entries = block.as_ref().map(Block::entries).transpose()?.unwrap_or_default().1;
             let found = entries.binary_search_by_key(&sequence, |entry| entry.sequence);
             let found = found.ok().and_then(|at| entries.get(at)).ok_or_else(|| missing(stream, sequence))?;
-            *content = Some(found.to_entry());
+            *content = Some(horizons.strip(found.to_entry()));
         }
         contents.into_iter().map(|content| content.ok_or_else(|| missing(stream, 0))).collect()
     }

@@ -310,10 +310,9 @@ impl Engine {
             let (name, found) = block.entries()?;
             key = key.or_else(|| parse_stream_name(name));
             for entry in found.into_iter().filter(|entry| !row.is_dead(entry.sequence.saturating_sub(first))) {
-                match entry.action {
-                    _ if !horizons.hide(&entry) => entries.push(entry.to_entry()),
-                    Action::Deleted => {}
-                    _ => entries.push(BlockEntry { data: String::new(), ..entry.to_entry() }),
+                let forgotten = entry.action == Action::Deleted && horizons.hide(&entry);
+                if !forgotten {
+                    entries.push(horizons.strip(entry.to_entry()));
                 }
             }
         }

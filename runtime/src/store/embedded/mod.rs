@@ -8,6 +8,7 @@
 //! index/catalog/       sled: small rows, and one for each extent of the log             (catalog, keys)
 //! index/places/N.run   record id → sequence, number, digests                                           (places)
 //! scripts/HASH.wasm    the bytes of deployed scripts                                                   (rows)
+//! artifacts/           not the store's: what was compiled of scripts, for the next process      (crate::sandbox)
 //! ```
 //!
 //! **A commit** is applied in memory, over the index, so the next batch sees it. Every 50 ms, or when somebody waits, the
@@ -209,6 +210,14 @@ impl EmbeddedStore {
         store.keeper = Some(start("terapi-keep", Engine::keep_until_stopped).map_err(StoreError::io(doing))?);
         store.engine.note_interrupted_runs()?;
         Ok(store)
+    }
+}
+
+impl EmbeddedStore {
+    /// A secret of this store, always the same for a purpose, and of no use for another.
+    #[must_use]
+    pub fn key(&self, purpose: &'static str) -> [u8; 32] {
+        blake3::derive_key(purpose, &self.engine.cursors.secret)
     }
 }
 

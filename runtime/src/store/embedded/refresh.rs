@@ -12,6 +12,7 @@ use roaring::{RoaringBitmap, RoaringTreemap};
 use super::commit::{Head, Staged};
 use super::feed::{Next, Walk};
 use super::layers::{Rows, View};
+use super::retention::Horizons;
 use super::streams::{StreamCell, StreamRow};
 use super::syncs::{Account, ActiveRun};
 use super::{Engine, keys, lock};
@@ -182,6 +183,7 @@ impl Engine {
         let mut next = *head;
         let (mut staged, mut bytes) = (Vec::new(), 0);
         let (Some(first), Some(last)) = (doomed.min(), doomed.max()) else { return Ok((next, staged)) };
+        let horizons = Horizons::read(&self.index, cell.number)?;
         let mut after = first - 1;
         loop {
             let walk = Walk { after, last, max_extents: usize::MAX };
@@ -192,7 +194,8 @@ impl Engine {
                 next.last += 1;
                 next.live = next.live.saturating_sub(1);
                 bytes += entry.data.len();
-                staged.push(self.tombstone(cell.number, entry.to_entry(), next.last, now));
+                let entry = horizons.strip(entry.to_entry());
+                staged.push(self.tombstone(cell.number, entry, next.last, now));
                 let full = staged.len() >= DELETES_AT_ONCE || bytes >= MAX_DELETE_BYTES;
                 Some(if full { Next::Stop } else { Next::GoOn })
             })?;

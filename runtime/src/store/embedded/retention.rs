@@ -4,7 +4,7 @@
 //! what lies before them, a reclaim drops the bytes, and a cursor from before them is refused, since it would miss
 //! what it has not read. A record without content still exists: the same content saved again is unchanged.
 
-use super::block::{EntryRef, Reader, put_varint};
+use super::block::{BlockEntry, EntryRef, Reader, put_varint};
 use super::commit::Head;
 use super::feed::{Next, Walk};
 use super::layers::{Index, View};
@@ -48,6 +48,12 @@ impl Horizons {
     pub(super) fn hide(&self, entry: &EntryRef<'_>) -> bool {
         let horizon = if entry.action == Action::Deleted { self.tombstones } else { self.payloads };
         entry.sequence <= horizon
+    }
+
+    /// An entry as far as it is kept.
+    pub(super) fn strip(&self, entry: BlockEntry) -> BlockEntry {
+        let pruned = entry.action != Action::Deleted && entry.sequence <= self.payloads;
+        BlockEntry { data: if pruned { String::new() } else { entry.data }, ..entry }
     }
 
     /// Refuses a reader who has not read everything that was pruned.

@@ -88,6 +88,9 @@ impl Engine {
     }
 
     fn append_log(&self, run: RunId, lines: &[LogLine]) -> Result<(), StoreError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
         let _guard = lock(&self.small_rows);
         let (from, to) = (keys::log(run, 0), keys::log(run, u32::MAX));
         let last = self.index.range_back(View::Applied, &from, &to, 1)?;

@@ -4,25 +4,26 @@
 //!    where its highest sequence is, for each row in which frame it stands last. Rows of streams and heads are few.
 //! 2. Streams are put together: their rows as found, one made anew from the name in its blocks where it was lost; heads
 //!    counted from what there is.
-//! 3. A new log is written: streams and heads, records by stream in the order of their sequences, all other rows. A start
-//!    makes the index from it.
+//! 3. A new log is written ([`anew`]): streams and heads, records by stream in the order of their sequences, all other
+//!    rows. A start makes the index from it.
 //!
 //! The history is another one then: cursors of the old one are refused. Memory: about 50 bytes a record and a row.
 
+mod anew;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use serde::Serialize;
 
+use self::anew::Out;
 use super::StoreOptions;
 use super::backup::{NewStore, lock_to_read};
-use super::block::{Block, BlockEntry, EXTENT_TARGET_BYTES, blocks, damaged, pack, parse_stream_name};
+use super::block::{Block, blocks, damaged, parse_stream_name};
 use super::commit::Head;
-use super::frame::{self, ExtentKind, Payload};
+use super::frame::Payload;
 use super::keys;
-use super::layers::Rows;
 use super::log::{self, HEADER_BYTES, Log, Position};
 use super::mark::{self, Mark};
 use super::meta::Meta;
@@ -32,11 +33,6 @@ use super::survey::{Files, Found, Lost, Problems, place, refuse_older, walk};
 use super::verify::{epoch_of, script_files};
 use crate::ids::StreamKey;
 use crate::store::{Action, StoreError};
-
-/// Rows and records that are written as one frame, in bytes of JSON.
-const FRAME_BYTES: usize = 4 << 20;
-/// Sequences that an extent spans at most: its row has a bit for each.
-const MAX_SPAN: u64 = 1 << 16;
 
 /// What was rescued and what was lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -53,7 +49,8 @@ pub struct Salvaged {
     pub lost_blocks: u64,
     /// Bytes of the log that could not be read.
     pub lost_bytes: u64,
-    /// Streams of which something was lost, as far as that can be told. Their records may be missing or be older versions.
+    /// Streams of which something was lost, as far as that can be told. Their records may be missing, or be older
+    /// versions.
     pub affected: Vec<StreamKey>,
     /// Something was lost of which it cannot be told what it was: any stream may be affected.
     pub unattributed: bool,
@@ -79,8 +76,8 @@ pub fn salvage(
     let old = match Meta::read(from) {
         Ok(Some(meta)) => refuse_older(&meta).map(|()| Some(meta))?,
         Ok(None) | Err(StoreError::Corrupt { .. }) => {
-            let what = "it is missing or not what was written. The new store has another secret: a record that comes again \
-                        with the same content in another spelling counts as changed once";
+            let what = "it is missing or not what was written. The new store has another secret: a record that comes \
+                        again with the same content in another spelling counts as changed once";
             problems.add("META.json", what);
             None
         }
@@ -113,7 +110,7 @@ pub fn salvage(
     let generations = survivors.settle();
 
     let log = Log::open(&to.join("log"), meta.epoch, options.limits.roll_bytes, None, None, |_, _, _| Ok(()))?;
-    let mut out = Out { log: &log, rows: Rows::new(), bytes: 0 };
+    let mut out = Out::new(&log);
     survivors.write_streams(&mut out, &generations)?;
     let mut read = 0;
     for (number, generation) in generations {
@@ -138,8 +135,8 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Hands everything that is in it to `visit`, with its file and how many bytes of the log came before its end. Twice
-    /// it is the same.
+    /// Hands everything that is in it to `visit`, with its file and how many bytes of the log came before it. Twice it
+    /// is the same.
     fn walk(&self, visit: &mut dyn FnMut(u32, Found<'_>, u64) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let mut done = 0;
         let end = self.files.found.keys().next_back().copied();
@@ -254,8 +251,8 @@ impl Survivors {
     fn damage(&mut self, file: u32, from: u64, bytes: u64) {
         self.report.lost_bytes += bytes;
         let what = format!(
-            "{bytes} bytes are not what was written; blocks of records in them are rescued one by one, states of syncs, runs \
-             and logs that were committed here are as they were before"
+            "{bytes} bytes are not what was written; blocks of records in them are rescued one by one, states of syncs, \
+             runs and logs that were committed here are as they were before"
         );
         self.report.problems.add(place(file, from), what);
     }
@@ -353,7 +350,8 @@ impl Survivors {
             let named = row.building.as_ref().map_or(row.number, |(building, _)| row.number.max(*building));
             if *number > named {
                 let what = format!(
-                    "{} records that were being fetched anew into {} are left out: nothing says that they were complete",
+                    "{} records that were being fetched anew into {} are left out: nothing says that they were \
+                     complete",
                     generation.newest.len(),
                     generation.key
                 );
@@ -401,94 +399,6 @@ impl Survivors {
         generations
     }
 
-    /// Rows of streams come first: a start places records only where there is a head.
-    fn write_streams(&self, out: &mut Out<'_>, generations: &BTreeMap<u32, Generation>) -> Result<(), StoreError> {
-        for (key, row) in &self.streams {
-            out.put(keys::stream(key), row.encode())?;
-        }
-        for number in generations.keys() {
-            let head = self.heads.get(number).copied().unwrap_or_default();
-            out.put(keys::head(*number), head.encode())?;
-            if let Some(horizons) = self.horizons.get(number) {
-                // What they hide is left out here, so in no file there is any of it to be given back.
-                out.put(keys::horizons(*number), Horizons { file: 0, ..*horizons }.encode())?;
-            }
-        }
-        out.put(keys::STREAM_COUNTER.to_vec(), self.last_number.to_be_bytes().to_vec())?;
-        out.close()
-    }
-
-    /// Writes the records of a generation in the order of their sequences.
-    fn write_records(
-        &self,
-        out: &mut Out<'_>,
-        files: &Files,
-        number: u32,
-        generation: Generation,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<(), StoreError> {
-        let Generation { key, newest } = generation;
-        let horizons = self.horizons.get(&number).copied().unwrap_or_default();
-        let mut newest: Vec<_> = newest.into_values().collect();
-        newest.sort_unstable_by_key(|newest| newest.sequence);
-        let mut open: Vec<BlockEntry> = Vec::new();
-        let mut bytes = 0;
-        // Neighbors are mostly in the same block.
-        for group in newest.chunk_by(|a, b| a.block == b.block) {
-            let Some(place) = group.first().and_then(|first| self.blocks.get(first.block as usize)) else { continue };
-            let file = files.found.get(&place.file).ok_or_else(damaged)?;
-            let mut block = vec![0; place.length];
-            file.read_exact_at(&mut block, place.offset).map_err(StoreError::io("read its log"))?;
-            progress(place.length as u64);
-            let block = Block::decode(&block)?;
-            let (_, entries) = block.entries()?;
-            for Newest { sequence, .. } in group {
-                let at = entries.binary_search_by_key(sequence, |entry| entry.sequence).map_err(|_| damaged())?;
-                let Some(entry) = entries.get(at) else { continue };
-                let mut copy = entry.to_entry();
-                if horizons.hide(entry) {
-                    if entry.action == Action::Deleted {
-                        continue;
-                    }
-                    copy.data = String::new();
-                }
-                if open.first().is_some_and(|first| sequence - first.sequence >= MAX_SPAN) || bytes >= FRAME_BYTES {
-                    out.records(number, &key, &open)?;
-                    open.clear();
-                    bytes = 0;
-                }
-                bytes += copy.data.len() + copy.id.len();
-                open.push(copy);
-            }
-        }
-        out.records(number, &key, &open)
-    }
-
-    /// Writes all other rows, each from the frame in which it stands last.
-    fn write_rows(
-        &mut self,
-        out: &mut Out<'_>,
-        source: &Source<'_>,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<(), StoreError> {
-        let mut runs = 0;
-        source.walk(&mut |_, found, done| {
-            progress(done);
-            let Found::Frame { payload, begin, .. } = found else { return Ok(()) };
-            let Ok(payload) = Payload::decode(payload) else { return Ok(()) };
-            for (key, value) in payload.rows {
-                let Some(value) = value else { continue };
-                if self.rows.get(&key) == Some(&(begin.file, begin.offset)) {
-                    runs += u64::from(key.first() == Some(&b'r'));
-                    out.put(key, value)?;
-                }
-            }
-            Ok(())
-        })?;
-        self.report.runs = runs;
-        out.close()
-    }
-
     fn copy_scripts(&mut self, from: &Path, target: &NewStore<'_>) -> Result<(), StoreError> {
         for path in script_files(from)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -504,36 +414,5 @@ impl Survivors {
             }
         }
         Ok(())
-    }
-}
-
-/// The new log.
-struct Out<'a> {
-    log: &'a Log,
-    rows: Rows,
-    bytes: usize,
-}
-
-impl Out<'_> {
-    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), StoreError> {
-        self.bytes += key.len() + value.len();
-        self.rows.insert(key, Some(value));
-        if self.bytes >= FRAME_BYTES { self.close() } else { Ok(()) }
-    }
-
-    /// Writes the rows that wait.
-    fn close(&mut self) -> Result<(), StoreError> {
-        self.bytes = 0;
-        let rows = std::mem::take(&mut self.rows);
-        if rows.is_empty() { Ok(()) } else { self.log.append(&frame::encode(&rows, &[]).0).map(drop) }
-    }
-
-    fn records(&mut self, number: u32, key: &StreamKey, entries: &[BlockEntry]) -> Result<(), StoreError> {
-        let packed = pack(number, key, entries.iter(), EXTENT_TARGET_BYTES)?;
-        if packed.is_empty() {
-            return Ok(());
-        }
-        let extents: Vec<_> = packed.into_iter().map(|extent| (ExtentKind::New, extent)).collect();
-        self.log.append(&frame::encode(&Rows::new(), &extents).0).map(drop)
     }
 }

@@ -90,9 +90,9 @@ pub(super) struct Lost {
     pub(super) records: Option<u64>,
 }
 
-/// Walks a file from `start` on and hands what it finds to `visit`. `known` says whether the chain value at the start is
-/// known. What is not whole behind `torn_from` is left alone: it is what a crash tore off. Returns the end of what was
-/// walked, and whether the chain value there is known.
+/// Walks a file from `start` on and hands what it finds to `visit`. `known` says whether the chain value at the start
+/// is known. What is not whole behind `torn_from` is left alone: it is what a crash tore off. Returns the end of what
+/// was walked, and whether the chain value there is known.
 pub(super) fn walk(
     file: &File,
     (start, known): (Position, bool),
@@ -193,7 +193,8 @@ fn pieces(
     base: u64,
     visit: &mut dyn FnMut(Found<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    // Mostly a bit flipped in a block, and the frame can be taken apart as ever; otherwise it does not end where it should.
+    // Mostly a bit flipped in a block, and the frame can be taken apart as ever; otherwise it does not end where it
+    // should.
     if let Ok(whole) = Payload::decode(payload)
         && whole.extents.last().is_some_and(|last| last.at + last.blocks.len() == payload.len())
     {

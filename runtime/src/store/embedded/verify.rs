@@ -1,11 +1,14 @@
 //! Is everything as it was written? Reads all of it, and changes nothing.
 //!
-//! META → MARK → every file of the log, frame by frame, block by block → the index, each entry of it and each of the log →
-//! the bytes of scripts.
+//! META → MARK → every file of the log, frame by frame, block by block → the index, each entry of it and each of the
+//! log → the bytes of scripts.
 //!
 //! The index is opened as a copy, in the folder for temporary files, since sled writes when it opens; what the log has
-//! more than the index is laid over the copy as a start would do. So that the index agrees with the log says as well that
-//! the next start goes well.
+//! more than the index is laid over the copy as a start would do. So where the index agrees with the log the next start
+//! goes well.
+
+mod agreement;
+mod copy;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,22 +17,20 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use self::copy::IndexCopy;
 use super::block::{Block, EntryRef, blocks, parse_stream_name};
-use super::commit::{Hashes, Head};
-use super::frame::{ExtentRef, ExtentRow, Payload};
+use super::commit::Hashes;
+use super::frame::{ExtentRef, Payload};
 use super::layers::{Index, View};
 use super::log::{self, HEADER_BYTES, Position};
 use super::mark::{self, Mark};
 use super::meta::Meta;
-use super::retention::Horizons;
 use super::streams::StreamRow;
 use super::survey::{Files, Found, Problems, place, refuse_older, walk};
-use super::{DAMAGE_MARK, StoreOptions, keys, open_index, replay, take_lock};
+use super::{StoreOptions, keys, replay, take_lock};
 use crate::ids::{ScriptHash, StreamKey};
-use crate::store::{Action, Script, StoreError};
+use crate::store::{Script, StoreError};
 
-/// Rows of the index looked at together.
-const ROWS_AT_ONCE: usize = 1_000;
 const MADE_ANEW: &str = "nothing is lost: it is made anew from the log at the next start";
 
 /// What [`verify`] found.
@@ -109,7 +110,8 @@ fn check_mark(dir: &Path, problems: &mut Problems) -> Result<Option<Mark>, Store
     let path = dir.join("MARK");
     let mark = mark::read(&path);
     if mark.is_none() {
-        let what = "it is missing or unreadable: whether anything is missing at the begin or the end of the log cannot be known";
+        let what = "it is missing or unreadable: whether anything is missing at the begin or the end of the log cannot \
+                    be known";
         problems.add("MARK", what);
         return Ok(None);
     }
@@ -123,96 +125,6 @@ fn check_mark(dir: &Path, problems: &mut Problems) -> Result<Option<Mark>, Store
         }
     }
     Ok(mark)
-}
-
-/// The index in a folder of its own, with all that can be written to.
-struct IndexCopy {
-    index: Index,
-    /// After the index: it is closed before its files go.
-    _folder: Folder,
-}
-
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // Only a copy; the system clears its folder for temporary files.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-impl IndexCopy {
-    /// Copies and opens the index of the store in `dir`; opens an empty one if it is damaged.
-    fn open(dir: &Path, options: &StoreOptions, problems: &mut Problems) -> Result<Self, StoreError> {
-        let mut damaged = |place: &str, what: &str| problems.add(place, format!("{what}; {MADE_ANEW}"));
-        if dir.join(DAMAGE_MARK).exists() {
-            damaged("index", "it was found damaged while it was in use");
-            return Self::open_in(Folder::new()?, options)?.map_err(broken);
-        }
-        let folder = Folder::new()?;
-        let doing = "copy its index into the folder for temporary files";
-        copy_files(&dir.join("index/catalog"), &folder.0.join("index/catalog")).map_err(StoreError::io(doing))?;
-        link_files(&dir.join("index/places"), &folder.0.join("index/places")).map_err(StoreError::io(doing))?;
-        match Self::open_in(folder, options)? {
-            Ok(copy) => {
-                let wrong = copy.index.places.verify();
-                for what in &wrong {
-                    damaged("index/places", what);
-                }
-                if wrong.is_empty() { Ok(copy) } else { Self::open_in(Folder::new()?, options)?.map_err(broken) }
-            }
-            Err(why) => {
-                damaged("index", &why);
-                Self::open_in(Folder::new()?, options)?.map_err(broken)
-            }
-        }
-    }
-
-    fn open_in(folder: Folder, options: &StoreOptions) -> Result<Result<Self, String>, StoreError> {
-        Ok(open_index(&folder.0, options)?.map(|index| Self { index, _folder: folder }))
-    }
-}
-
-fn broken(why: String) -> StoreError {
-    StoreError::io("make an index in the folder for temporary files")(std::io::Error::other(why))
-}
-
-impl Folder {
-    fn new() -> Result<Self, StoreError> {
-        let path = std::env::temp_dir().join(format!("terapi-verify-{}", uuid::Uuid::new_v4()));
-        fs::create_dir_all(&path).map_err(StoreError::io("make a folder for temporary files"))?;
-        Ok(Self(path))
-    }
-}
-
-fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    if !from.exists() {
-        return Ok(());
-    }
-    for item in fs::read_dir(from)? {
-        let item = item?;
-        let target = to.join(item.file_name());
-        if item.file_type()?.is_dir() {
-            copy_files(&item.path(), &target)?;
-        } else {
-            fs::copy(item.path(), target)?;
-        }
-    }
-    Ok(())
-}
-
-/// Files that are never written to need no copy.
-fn link_files(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    if !from.exists() {
-        return Ok(());
-    }
-    for item in fs::read_dir(fs::canonicalize(from)?)? {
-        let item = item?;
-        std::os::unix::fs::symlink(item.path(), to.join(item.file_name()))?;
-    }
-    Ok(())
 }
 
 struct Progress<'a> {
@@ -235,16 +147,6 @@ struct Check<'a> {
     /// Where the log is damaged: file, from, to.
     damaged: Vec<(u32, u64, u64)>,
     progress: Progress<'a>,
-}
-
-/// The entries of a stream that are not superseded.
-#[derive(Default)]
-struct Totals {
-    live: u64,
-    kept: u64,
-    last: u64,
-    /// Some of its blocks are damaged, so counts say nothing.
-    damaged: bool,
 }
 
 impl Check<'_> {
@@ -419,123 +321,6 @@ impl Check<'_> {
             }
             *next = sequence + 1;
         }
-        Ok(())
-    }
-
-    /// Compares the index with the log, both ways.
-    fn agreement(&mut self, index: &Index, hashes: &Hashes, files: &Files) -> Result<(), StoreError> {
-        let mut totals: BTreeMap<u32, Totals> = BTreeMap::new();
-        let (mut from, to) = (keys::ALL_EXTENTS.0.to_vec(), keys::ALL_EXTENTS.1);
-        loop {
-            let rows = index.range(View::Durable, &from, to, ROWS_AT_ONCE)?;
-            let Some((last, _)) = rows.last() else { break };
-            from = [last.as_slice(), &[0]].concat();
-            for (key, value) in rows {
-                let (Some(stream), Some(first)) = (keys::number(&key), keys::extent_first(&key)) else { continue };
-                let row = ExtentRow::decode(&value)?;
-                self.progress.done += u64::from(row.length);
-                self.progress.at(self.progress.done);
-                self.extent(index, hashes, files, (stream, first, &row), totals.entry(stream).or_default())?;
-            }
-        }
-        for (key, value) in index.range(View::Durable, b"h", b"i", usize::MAX)? {
-            let Some(stream) = keys::number(&key) else { continue };
-            self.head(index, stream, Head::decode(&value)?, &totals.remove(&stream).unwrap_or_default())?;
-        }
-        for stream in totals.keys() {
-            let what = format!("{} has records and no head; {MADE_ANEW}", self.stream(*stream));
-            self.found.problems.add("index", what);
-        }
-        Ok(())
-    }
-
-    fn extent(
-        &mut self,
-        index: &Index,
-        hashes: &Hashes,
-        files: &Files,
-        (stream, first, row): (u32, u64, &ExtentRow),
-        totals: &mut Totals,
-    ) -> Result<(), StoreError> {
-        let end = row.offset + u64::from(row.length);
-        if self.damaged.iter().any(|(file, from, to)| *file == row.file && *from < end && row.offset < *to) {
-            // Told already, from the log.
-            totals.damaged = true;
-            totals.last = totals.last.max(first + u64::from(row.span.max(1)) - 1);
-            return Ok(());
-        }
-        let at = place(row.file, row.offset);
-        let wrong = |found: &mut Verification, what: &str| {
-            found.problems.add(at.as_str(), format!("the index points here, where {what}; {MADE_ANEW}"));
-        };
-        if first <= totals.last {
-            wrong(&mut self.found, "an extent begins within another one");
-        }
-        let mut bytes = vec![0; row.length as usize];
-        let file = files.found.get(&row.file);
-        if file.is_none_or(|file| file.read_exact_at(&mut bytes, row.offset).is_err()) {
-            wrong(&mut self.found, "there is nothing");
-            totals.damaged = true;
-            return Ok(());
-        }
-        let horizon = Horizons::read(index, stream)?.tombstones;
-        let mut kept = 0;
-        for block in blocks(&bytes) {
-            let Ok(block) = block.and_then(Block::unpack) else {
-                wrong(&mut self.found, "there is no block");
-                totals.damaged = true;
-                return Ok(());
-            };
-            let (_, entries) = block.entries()?;
-            let entries: Vec<_> =
-                entries.into_iter().filter(|entry| !row.is_dead(entry.sequence.saturating_sub(first))).collect();
-            let keys: Vec<_> = entries.iter().map(|entry| hashes.place(stream, entry.id)).collect();
-            for (entry, found) in entries.iter().zip(index.places(&keys)?) {
-                let agrees = found.is_some_and(|found| {
-                    (found.sequence, found.number, found.action, found.digest)
-                        == (entry.sequence, entry.number, entry.action, entry.digest)
-                });
-                if !agrees {
-                    let what = format!("{} has sequence {} and it has another", self.stream(stream), entry.sequence);
-                    wrong(&mut self.found, &what);
-                }
-                kept += 1;
-                totals.live += u64::from(entry.action != Action::Deleted);
-                totals.kept += u64::from(entry.action != Action::Deleted || entry.sequence > horizon);
-                totals.last = totals.last.max(entry.sequence);
-            }
-        }
-        if kept != u64::from(row.span.saturating_sub(row.dead)) {
-            wrong(&mut self.found, "there are more or fewer entries than it counts");
-        }
-        totals.last = totals.last.max(first + u64::from(row.span.max(1)) - 1);
-        Ok(())
-    }
-
-    fn head(&mut self, index: &Index, stream: u32, head: Head, totals: &Totals) -> Result<(), StoreError> {
-        let horizon = Horizons::read(index, stream)?.tombstones;
-        let (mut places, mut beyond) = (0, false);
-        index.visit_places(stream, |_, place| {
-            // What was pruned may be gone from the log, and is kept here only to be compared with.
-            places += u64::from(place.action != Action::Deleted || place.sequence > horizon);
-            beyond |= place.sequence > head.last || place.number >= head.next_number;
-            Ok(())
-        })?;
-        let of = self.stream(stream);
-        let mut wrong = |what: String| self.found.problems.add("index", format!("{of}: {what}; {MADE_ANEW}"));
-        if beyond || (!totals.damaged && totals.last > head.last) {
-            wrong(format!("it has sequences or numbers beyond its end, {}", head.last));
-        }
-        if totals.damaged {
-            return Ok(());
-        }
-        if places != totals.kept {
-            wrong(format!("the log has {} records that are not superseded, the index {places}", totals.kept));
-        }
-        if totals.live != head.live {
-            wrong(format!("the log has {} records that exist, the stream counts {}", totals.live, head.live));
-        }
-        self.found.records += totals.live;
         Ok(())
     }
 
