@@ -7,6 +7,8 @@ mod concurrency;
 mod conformance;
 mod damage;
 mod durability;
+mod faulty_disk;
+mod full_disk;
 mod model;
 mod sync_calls;
 mod tools;
