@@ -259,9 +259,7 @@ unsafe extern "C" fn copy_file_range(
 ) -> libc::ssize_t {
     writing(to, count, "copy_file_range", |count| {
         // SAFETY: as above.
-        unsafe {
-            libc::syscall(libc::SYS_copy_file_range, from, from_at, to, to_at, count, flags) as libc::ssize_t
-        }
+        unsafe { libc::syscall(libc::SYS_copy_file_range, from, from_at, to, to_at, count, flags) as libc::ssize_t }
     })
 }
 

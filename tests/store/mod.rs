@@ -8,6 +8,7 @@ mod conformance;
 mod damage;
 mod durability;
 mod faulty_disk;
+mod feed;
 mod full_disk;
 mod model;
 mod sync_calls;

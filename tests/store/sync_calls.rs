@@ -3,9 +3,13 @@
 //! This binary brings its own `fsync` and `fdatasync`, which the linker prefers to the C library's. In a process that
 //! is told to by the environment they copy the file to a *shadow* before they do their work: what is in the shadow is
 //! on the disk for sure, of the rest the disk has any part. [`cut`] makes a directory of what such a disk may hold.
+//!
+//! A directory is a file of names: what was made, renamed or removed in it since it was last synced may or may not have
+//! happened. A rename is one thing, as in every file system with a journal.
 
 #![allow(unsafe_code, clippy::cast_possible_truncation)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -21,6 +25,9 @@ pub(crate) const SHADOWED: &str = "TERAPI_STORE_SHADOWED";
 
 /// Which `fdatasync` of a file of the log fails, counted from 1.
 pub(crate) const FAILING: &str = "TERAPI_STORE_FAILING_SYNC";
+
+/// What a process only believes to have synced: `log`, its files of the log; `everything`.
+pub(crate) const UNSYNCED: &str = "TERAPI_STORE_UNSYNCED";
 
 const PAGE: usize = 4096;
 
@@ -74,10 +81,7 @@ extern "C" fn fsync(fd: libc::c_int) -> libc::c_int {
 fn fails(fd: libc::c_int) -> bool {
     static LEFT: OnceLock<AtomicU64> = OnceLock::new();
     let left = LEFT.get_or_init(|| AtomicU64::new(crate::store::setting(FAILING, 0)));
-    let of_the_log = || {
-        let path = fs::read_link(format!("/proc/self/fd/{fd}"));
-        path.is_ok_and(|path| path.extension().is_some_and(|extension| extension == "tlog"))
-    };
+    let of_the_log = || fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|path| is_of_the_log(&path));
     left.load(Ordering::SeqCst) > 0 && of_the_log() && left.fetch_sub(1, Ordering::SeqCst) == 1
 }
 
@@ -86,9 +90,23 @@ fn note(fd: libc::c_int) {
     let (Some(shadow), Some(dir)) = (std::env::var_os(SHADOW), std::env::var_os(SHADOWED)) else { return };
     let _guard = ONE_AT_A_TIME.lock();
     let Ok(path) = fs::read_link(format!("/proc/self/fd/{fd}")) else { return };
-    if path.starts_with(&dir) && path.is_file() {
-        keep(&path, Path::new(&shadow)).unwrap();
+    if !path.starts_with(&dir) {
+        return;
     }
+    match std::env::var(UNSYNCED).as_deref() {
+        Ok("everything") => return,
+        Ok("log") if is_of_the_log(&path) => return,
+        _ => {}
+    }
+    if path.is_file() {
+        keep(&path, Path::new(&shadow)).unwrap();
+    } else if path.is_dir() {
+        keep_names(&path, Path::new(&shadow)).unwrap();
+    }
+}
+
+fn is_of_the_log(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "tlog")
 }
 
 /// A file keeps its content when it is renamed, so the shadow knows it by its inode; and since inodes are used again, by
@@ -103,15 +121,21 @@ fn identity(file: &Path) -> io::Result<String> {
 pub(crate) fn begin(dir: &Path, shadow: &Path) {
     let _ = fs::remove_dir_all(shadow);
     fs::create_dir_all(shadow).unwrap();
+    fs::create_dir_all(dir).unwrap();
     for file in files(dir) {
         fs::copy(&file, shadow.join(identity(&file).unwrap())).unwrap();
+        keep_link(&file, shadow).unwrap();
+    }
+    for folder in folders(dir) {
+        keep_names(&folder, shadow).unwrap();
     }
 }
 
 /// Brings the copy up to date, whole or not at all.
 fn keep(file: &Path, shadow: &Path) -> io::Result<()> {
+    keep_link(file, shadow)?;
     let copy = shadow.join(identity(file)?);
-    if file.extension().is_some_and(|extension| extension == "tlog") {
+    if is_of_the_log(file) {
         // It only grows: its length says it all, and a copy of it every few milliseconds would be all that is done.
         let temporary = copy.with_extension("new-length");
         fs::write(&temporary, fs::metadata(file)?.len().to_string())?;
@@ -122,21 +146,103 @@ fn keep(file: &Path, shadow: &Path) -> io::Result<()> {
     fs::rename(&temporary, copy)
 }
 
+/// A file that is removed may be there again after the cut.
+fn keep_link(file: &Path, shadow: &Path) -> io::Result<()> {
+    let link = shadow.join(identity(file)?).with_extension("link");
+    match fs::hard_link(file, link) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+/// Names, and of what.
+type Names = BTreeMap<String, String>;
+
+fn names(folder: &Path) -> io::Result<Names> {
+    let mut names = Names::new();
+    for item in fs::read_dir(folder)? {
+        let item = item?;
+        // It may be gone by now.
+        if let Ok(identity) = identity(&item.path()) {
+            names.insert(item.file_name().into_string().unwrap(), identity);
+        }
+    }
+    Ok(names)
+}
+
+fn keep_names(folder: &Path, shadow: &Path) -> io::Result<()> {
+    let listing = shadow.join(identity(folder)?);
+    let lines: Vec<_> = names(folder)?.into_iter().map(|(name, identity)| format!("{identity} {name}")).collect();
+    let temporary = listing.with_extension("new-names");
+    fs::write(&temporary, lines.join("\n"))?;
+    fs::rename(&temporary, listing.with_extension("names"))
+}
+
 /// Makes `to` what is left of `dir` after a power cut, of which `shadow` was on the disk for sure.
 pub(crate) fn cut(dir: &Path, shadow: &Path, to: &Path, random: &mut impl Rng) {
+    let there = files(dir).into_iter().chain(folders(dir));
+    let there: BTreeMap<_, _> = there.map(|path| (identity(&path).unwrap(), path)).collect();
+    cut_folder(&identity(dir).unwrap(), &there, shadow, to, random);
+}
+
+fn cut_folder(folder: &str, there: &BTreeMap<String, PathBuf>, shadow: &Path, to: &Path, random: &mut impl Rng) {
     fs::create_dir_all(to).unwrap();
-    for file in files(dir) {
-        let inside = file.strip_prefix(dir).unwrap();
-        let target = to.join(inside);
-        fs::create_dir_all(target.parent().unwrap()).unwrap();
-        let now = fs::read(&file).unwrap();
-        let copy = shadow.join(identity(&file).unwrap());
+    let now = there.get(folder).map(|path| names(path).unwrap()).unwrap_or_default();
+    let sure = fs::read_to_string(shadow.join(folder).with_extension("names")).unwrap_or_default();
+    let sure: Names = sure
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(of, name)| (name.to_owned(), of.to_owned()))
+        .collect();
+    for (name, identity) in torn_names(&sure, &now, random) {
+        let target = to.join(name);
+        let names_of = shadow.join(&identity).with_extension("names");
+        if there.get(&identity).is_some_and(|path| path.is_dir()) || names_of.exists() {
+            cut_folder(&identity, there, shadow, &target, random);
+            continue;
+        }
+        let copy = shadow.join(&identity);
+        let now = there.get(&identity).cloned().unwrap_or_else(|| copy.with_extension("link"));
+        let now = fs::read(now).unwrap_or_default();
         let sure = match fs::read_to_string(copy.with_extension("length")) {
             Ok(length) => now[..now.len().min(length.parse().unwrap())].to_vec(),
             Err(_) => fs::read(&copy).unwrap_or_default(),
         };
         fs::write(&target, torn(&sure, &now, random)).unwrap();
     }
+}
+
+/// `sure`, with any of what was done to it since.
+fn torn_names(sure: &Names, now: &Names, random: &mut impl Rng) -> Names {
+    let likely = [0.0, 0.5, 1.0, 1.0][random.random_range(0..4)];
+    let mut left = now.clone();
+    let mut decided = BTreeSet::new();
+    for name in sure.keys().chain(now.keys()) {
+        if sure.get(name) == now.get(name) || decided.contains(name) {
+            continue;
+        }
+        // With a name goes what it is renamed from or to, and what that replaced.
+        let mut together = BTreeSet::from([name.clone()]);
+        loop {
+            let of: BTreeSet<_> = together.iter().flat_map(|name| [sure.get(name), now.get(name)]).flatten().collect();
+            let all = sure.iter().chain(now).filter(|(_, identity)| of.contains(identity));
+            let all: BTreeSet<_> = all.map(|(name, _)| name.clone()).chain(together.iter().cloned()).collect();
+            if all == together {
+                break;
+            }
+            together = all;
+        }
+        if !random.random_bool(likely) {
+            for name in &together {
+                match sure.get(name) {
+                    Some(identity) => left.insert(name.clone(), identity.clone()),
+                    None => left.remove(name),
+                };
+            }
+        }
+        decided.extend(together);
+    }
+    left
 }
 
 /// `sure`, with any of the pages of `now` written over it, and any length in between.
@@ -172,6 +278,18 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
         if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
     }
     found.sort_unstable();
+    found
+}
+
+/// A directory and every one below it.
+fn folders(dir: &Path) -> Vec<PathBuf> {
+    let mut found = vec![dir.to_owned()];
+    for item in fs::read_dir(dir).unwrap() {
+        let path = item.unwrap().path();
+        if path.is_dir() {
+            found.extend(folders(&path));
+        }
+    }
     found
 }
 

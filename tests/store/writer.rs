@@ -227,8 +227,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts one; `shadow` is where it keeps what it knows to be on the disk, and `failing` says which sync fails.
-    pub(crate) fn start(dir: &Path, shadow: Option<&Path>, failing: Option<u64>) -> Self {
+    /// Starts one; `shadow` is where it keeps what it knows to be on the disk, and `settings` are for its environment.
+    pub(crate) fn start(dir: &Path, shadow: Option<&Path>, settings: &[(&str, &str)]) -> Self {
         let (_, module) = module_path!().split_once("::").unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", &format!("{module}::writes_until_it_is_killed"), "--nocapture", "--test-threads=1"]);
@@ -236,9 +236,7 @@ impl Writer {
         if let Some(shadow) = shadow {
             command.env(sync_calls::SHADOW, shadow).env(sync_calls::SHADOWED, dir);
         }
-        if let Some(failing) = failing {
-            command.env(sync_calls::FAILING, failing.to_string());
-        }
+        command.envs(settings.iter().copied());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Self { child, lines, said: Said::default() }
