@@ -143,7 +143,7 @@ impl Stream {
     }
 
     /// Whether this is the stream's feed.
-    fn is(&self, feed: &[Change]) -> bool {
+    fn is(&self, feed: &[&Change]) -> bool {
         feed.len() == self.records.len()
             && feed.iter().all(|change| {
                 self.records.get(&change.id).is_some_and(|record| {
@@ -355,18 +355,19 @@ impl World<'_> {
             let begun = Instant::now();
             let mut again = 0;
             while let Err(error) = self.step(number, again) {
-                let what = format!("step {number}, try {again}: {error} ({:?})", self.steps[number]);
+                let (step, first) = (format!("{:?}", self.steps[number]), self.disk.first_failed());
+                let what = format!("step {number}, try {again}: {error} ({step:.100}; the {first:?} failed)");
                 // A run that failed to begin may have begun; its lease is waited out above.
                 let busy = matches!(error, StoreError::SyncBusy(_)) && again > 0;
-                assert!(error.code() == "storage" || busy, "{what:.600}");
-                assert!(self.disk.failed() > 0, "nothing failed: {what:.600}");
+                assert!(error.code() == "storage" || busy, "{what}");
+                assert!(self.disk.failed() > 0, "nothing failed: {what}");
                 if again == 0 {
                     self.look_at_it(&what);
                     self.disk.repair();
                 } else {
                     std::thread::sleep(Duration::from_millis(20));
                 }
-                assert!(begun.elapsed() < PATIENCE, "still refused with room: {what:.600}");
+                assert!(begun.elapsed() < PATIENCE, "still refused with room: {what}");
                 again += 1;
             }
             self.done = number + 1;
@@ -412,7 +413,7 @@ impl World<'_> {
         let which = |least: usize, matches: &dyn Fn(&State) -> bool, which: &dyn std::fmt::Debug| {
             let steps: Vec<_> = possible(least).filter(|(_, state)| matches(state)).map(|(steps, _)| steps).collect();
             match steps.as_slice() {
-                [] => panic!("{view:?}: not what any number of steps from {least} on leaves: {which:.1000?}: {what}"),
+                [] => panic!("{view:?}: not what {least} to {} steps leave: {which:?}: {what}", self.tried),
                 [first, .., last] | [first @ last] => *first..=*last,
             }
         };
@@ -440,8 +441,12 @@ impl World<'_> {
 
         [0, 1].map(|number| {
             let key = stream("c", MODELS[number]);
+            // What becomes durable between two pages is in the second.
             let feed = Reader::default().catch_up(store, &key, 1_000);
-            let shown = which(self.durable, &|state| state.streams[number].is(&feed), &feed);
+            let last: BTreeMap<_, _> = feed.iter().map(|change| (&change.id, change.sequence)).collect();
+            let feed: Vec<_> = feed.iter().filter(|change| last[&change.id] == change.sequence).collect();
+            let brief: Vec<_> = feed.iter().map(|change| (change.sequence, &change.id, change.action)).collect();
+            let shown = which(self.durable, &|state| state.streams[number].is(&feed), &brief);
             let all: Vec<_> = self.states[self.tried].streams[number].records.keys().cloned().collect();
             let found = pairs(store.get(&key, &all).unwrap());
             which(applied, &|state| state.streams[number].all_live() == found, &found);
