@@ -2,6 +2,7 @@
 //! is wrong is served, and nothing that was there is thrown away in silence.
 
 mod directory;
+mod flips;
 mod index;
 mod log;
 mod migration;

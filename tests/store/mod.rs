@@ -7,6 +7,8 @@ mod concurrency;
 mod conformance;
 mod damage;
 mod durability;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod faulty_disk;
 mod feed;
 mod full_disk;
@@ -61,9 +63,11 @@ pub(crate) fn open_dir(dir: &Path) -> Result<EmbeddedStore, StoreError> {
     EmbeddedStore::open(dir, &StoreOptions { cache_bytes: 8 << 20, limits: limits(), ..StoreOptions::default() })
 }
 
-/// `TERAPI_STORE_BUSY=1` lets housekeeping happen all the time: every test passes with it too.
+/// Set to 1 lets housekeeping happen all the time: every test passes with it too.
+pub(crate) const BUSY: &str = "TERAPI_STORE_BUSY";
+
 fn limits() -> Limits {
-    if setting("TERAPI_STORE_BUSY", 0) == 0 { Limits::default() } else { busy() }
+    if setting(BUSY, 0) == 0 { Limits::default() } else { busy() }
 }
 
 /// Limits so small that files roll, and the index is written, merged and reclaimed, after some commits.

@@ -11,10 +11,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use terapi::ids::{StreamKey, SyncKey};
-use terapi::store::{Action, Store, StoreError};
+use terapi::ids::{ScriptHash, StreamKey, SyncKey};
+use terapi::store::{Action, Script, Store, StoreError};
 
-use crate::store::{Reader, begin, entry, now, open_dir, rule, setting, stream, sync, sync_calls};
+use crate::store::{Reader, begin, begin_refresh, entry, now, open_dir, rule, setting, stream, sync, sync_calls};
 
 /// Threads that write side by side, each with a sync and a stream of its own.
 pub(crate) const THREADS: usize = 2;
@@ -23,6 +23,8 @@ const GROUPS: u64 = 25;
 const CHECKPOINT_EVERY: u64 = 5;
 const SYNC_EVERY: u64 = 7;
 const FINISH_EVERY: u64 = 33;
+/// And something else that writes, which nobody checks here.
+const BESIDE_EVERY: u64 = 20;
 
 /// One commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,6 +263,24 @@ impl Writer {
         self.wait().0
     }
 
+    /// Listens until it has said so many things, and kills it then, or until it has died, and says whether it did.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn listen(mut self, things: u64) -> (Said, bool) {
+        let mut line = String::new();
+        for _ in 0..things {
+            line.clear();
+            if self.lines.read_line(&mut line).unwrap() == 0 {
+                let (said, status) = self.wait();
+                let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+                assert_eq!(signal, Some(libc::SIGKILL), "the writer ended by itself: {status}");
+                return (said, true);
+            }
+            self.said.note(line.trim_end());
+        }
+        self.child.kill().unwrap();
+        (self.wait().0, false)
+    }
+
     /// Hears it out.
     pub(crate) fn wait(mut self) -> (Said, ExitStatus) {
         let mut line = String::new();
@@ -282,6 +302,8 @@ fn writes_until_it_is_killed() {
         report(panic);
         std::process::exit(101);
     }));
+    #[cfg(feature = "failpoints")]
+    crate::store::failpoints::arm();
     let store = open_dir(Path::new(&dir)).unwrap();
     let say = |what: &str, thread: usize, number: u64, rest: &str| {
         let line = format!("\nSAID {what} {thread} {number} {rest}.\n");
@@ -314,6 +336,9 @@ fn writes_until_it_is_killed() {
                         say("durable", thread, n, "");
                         run = begin(store, &sync_of(thread));
                     }
+                    if n.is_multiple_of(BESIDE_EVERY) {
+                        beside(store, thread, n);
+                    }
                 }
             });
         }
@@ -327,6 +352,33 @@ fn writes_until_it_is_killed() {
             }
         }
     });
+}
+
+/// What else writes to a store: none of it touches the streams of [`stream_of`].
+fn beside(store: &dyn Store, thread: usize, n: u64) {
+    let connection = format!("beside{thread}");
+    store.set_metadata(&connection.parse().unwrap(), &format!(r#"{{"n":{n}}}"#)).unwrap();
+    let bytes = saved(n, 0).into_bytes();
+    let script = Script {
+        name: connection.parse().unwrap(),
+        hash: ScriptHash::of(&bytes),
+        size: bytes.len() as u64,
+        added_at: now(),
+        manifest: "{}".to_owned(),
+        limits: "{}".to_owned(),
+    };
+    store.put_script(&script, &bytes).unwrap();
+    // A full refresh that deletes, of a sync that is then reset.
+    let sync = sync(&connection, &connection);
+    let run = begin_refresh(store, &sync, &["Beside"]);
+    let ids = (n..n + 60).map(|id| (id.to_string(), format!(r#"{{"n":{n}}}"#))).collect::<Vec<_>>();
+    run.save("Beside", &ids.iter().map(|(id, data)| (id.as_str(), data.as_str())).collect::<Vec<_>>());
+    run.succeed();
+    if n.is_multiple_of(3) {
+        store.remove_script(&script.name).unwrap();
+        // RESET: and in the other way, with `Reset::Empty`.
+        store.reset(&sync, now()).unwrap();
+    }
 }
 
 /// Reopens what a writer left and checks it against what it had said. `readers` have read this store before.
