@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::store::writer::{Said, THREADS, Writer, assert_nothing_lost};
-use crate::store::{Reader, setting, sync_calls};
+use crate::store::{Reader, SMALL, setting, sync_calls};
 
 /// A store is given up for a new one after so many deaths: its size is what takes time.
 const DEATHS_A_STORE: u64 = 8;
@@ -20,6 +20,11 @@ fn random(name: &str) -> (u64, StdRng) {
     (seed, StdRng::seed_from_u64(seed))
 }
 
+/// With the engine's own limits, or small ones: then all its housekeeping is met too.
+fn limits(random: &mut StdRng) -> [(&'static str, &'static str); 1] {
+    [(SMALL, if random.random_bool(0.5) { "1" } else { "0" })]
+}
+
 /// `TERAPI_STORE_KILLS` says how often.
 #[test]
 fn kill_9_at_any_moment_loses_nothing_acknowledged_and_leaves_nothing_by_halves() {
@@ -28,9 +33,10 @@ fn kill_9_at_any_moment_loses_nothing_acknowledged_and_leaves_nothing_by_halves(
     while kills > 0 {
         let dir = tempfile::tempdir().unwrap();
         let mut readers = <[Reader; THREADS]>::default();
+        let settings = limits(&mut random);
         for _ in 0..DEATHS_A_STORE.min(kills) {
             kills -= 1;
-            let said = Writer::start(dir.path(), None, &[])
+            let said = Writer::start(dir.path(), None, &settings)
                 .kill_after(random.random_range(0..150), random.random_range(0..60_000));
             assert_nothing_lost(dir.path(), &said, &mut readers);
         }
@@ -89,7 +95,8 @@ fn a_power_cut_at_any_moment_loses_nothing_acknowledged_and_leaves_nothing_by_ha
     while images > 0 {
         let root = tempfile::tempdir().unwrap();
         let now = images.min(DEATHS_A_STORE * IMAGES_A_CUT);
-        cut_power(root.path(), &[], now, &mut random, assert_nothing_lost);
+        let settings = limits(&mut random);
+        cut_power(root.path(), &settings, now, &mut random, assert_nothing_lost);
         images -= now;
     }
 }
@@ -123,7 +130,7 @@ fn a_sync_that_fails_ends_the_process_and_nothing_is_acknowledged_after_it() {
         let root = tempfile::tempdir().unwrap();
         let (dir, shadow, left) = (root.path().join("data"), root.path().join("shadow"), root.path().join("left"));
         sync_calls::begin(&dir, &shadow);
-        let (said, status) = Writer::start(&dir, Some(&shadow), &[(sync_calls::FAILING, &failing)]).wait();
+        let (said, status) = Writer::start(&dir, Some(&shadow), &[(sync_calls::FAILING, failing)]).wait();
         assert_eq!(status.code(), Some(74), "the process ends with EX_IOERR");
         sync_calls::cut(&dir, &shadow, &left, &mut random);
         assert_nothing_lost(&left, &said, &mut Default::default());

@@ -150,9 +150,9 @@ impl Writer<'_> {
     fn write_runs(&mut self, random: &mut StdRng, disk: &FaultyDisk) -> Result<(), StoreError> {
         let sync = sync(&format!("script{}", self.number), "c");
         for _ in 0..random.random_range(1..=3) {
-            let refreshed = random.random_bool(0.4).then(|| random.random_range(0..self.shared.streams));
+            let whole = random.random_bool(0.4).then(|| random.random_range(0..self.shared.streams));
             let run = crate::store::a_run(&sync);
-            let refreshes = refreshed.iter().map(|of| model(&model_name(*of))).collect();
+            let refreshes = whole.iter().map(|of| model(&model_name(*of))).collect();
             let start = terapi::store::RunStart { run: run.clone(), lease_ms: 60_000, refreshes };
             let lease = self.store.begin_run(start)?;
             let run = ActiveRun { store: self.store, lease, run };
@@ -175,8 +175,8 @@ impl Writer<'_> {
             }
             let outcome = if random.random_bool(0.8) { Outcome::Succeeded } else { failure() };
             let changes = run.finish(outcome, &UNGUARDED)?;
-            if let Some(refreshed) = refreshed {
-                self.shared.changes[refreshed].fetch_add(changes.deleted, Ordering::SeqCst);
+            if let Some(of) = whole {
+                self.shared.changes[of].fetch_add(changes.deleted, Ordering::SeqCst);
             }
             self.acknowledge();
         }
@@ -253,7 +253,7 @@ fn write_and_read(seed: u64) -> u64 {
     for _ in 0..PHASES {
         let disk = FaultyDisk::new(engine.dir.path(), Fault::NoSpace, Lasting::UntilRepaired, 0);
         // It ends as it should, or the disk goes away in the middle and what is not on it is lost.
-        let goes_away = random.random_bool(setting("TERAPI_STORE_AWAY_PERCENT", 35) as f64 / 100.0);
+        let goes_away = random.random_ratio(u32::try_from(setting("TERAPI_STORE_AWAY_PERCENT", 35)).unwrap(), 100);
         shared.writes_left.store(if goes_away { random.random_range(1..40) } else { u64::MAX }, Ordering::SeqCst);
         shared.writing.store(WRITERS, Ordering::SeqCst);
         let store: Arc<dyn Store> = engine.open();
@@ -338,7 +338,8 @@ fn write_and_read(seed: u64) -> u64 {
     total
 }
 
-/// `TERAPI_STORE_SEEDS` says how many, `TERAPI_STORE_SEED` with which to begin.
+/// `TERAPI_STORE_SEEDS` says how many, `TERAPI_STORE_SEED` with which to begin, `TERAPI_STORE_AWAY_PERCENT` how often the
+/// disk goes away.
 #[test]
 fn four_readers_beside_four_writers_miss_nothing_and_meet_nothing_twice_or_out_of_order() {
     let _quick = SkipSyncs::new();
