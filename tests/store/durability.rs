@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::store::writer::{Said, THREADS, Writer, assert_nothing_lost};
-use crate::store::{Reader, SMALL, setting, sync_calls};
+use crate::store::{BUSY, Reader, setting, sync_calls};
 
 /// A store is given up for a new one after so many deaths: its size is what takes time.
 const DEATHS_A_STORE: u64 = 8;
@@ -22,7 +22,7 @@ fn random(name: &str) -> (u64, StdRng) {
 
 /// With the engine's own limits, or small ones: then all its housekeeping is met too.
 fn limits(random: &mut StdRng) -> [(&'static str, &'static str); 1] {
-    [(SMALL, if random.random_bool(0.5) { "1" } else { "0" })]
+    [(BUSY, if random.random_bool(0.5) { "1" } else { "0" })]
 }
 
 /// `TERAPI_STORE_KILLS` says how often.

@@ -1,6 +1,6 @@
 //! A process that dies at each of the engine's failpoints: between any two things it does that must be one.
 //!
-//! With the feature `failpoints` only; the points and their names are the engine's.
+//! The points and their names are the engine's; its feature `failpoints` is on in tests.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use rand::{Rng as _, SeedableRng as _};
 use terapi::store::embedded::FAILPOINTS;
 
 use crate::store::writer::{THREADS, Writer, assert_nothing_lost};
-use crate::store::{Reader, SMALL, setting, sync_calls};
+use crate::store::{BUSY, Reader, setting, sync_calls};
 
 /// At which failpoint a writer dies, and at the how many-th time that it comes by.
 const FAILPOINT: &str = "TERAPI_STORE_FAILPOINT";
@@ -48,7 +48,7 @@ fn kill_this_process() {
 fn dies_at(root: &Path, name: &str, hit: u64, readers: &mut [Reader; THREADS], random: &mut StdRng) -> bool {
     let (dir, shadow) = (root.join("data"), root.join("shadow"));
     sync_calls::begin(&dir, &shadow);
-    let settings = [(FAILPOINT, name), (HIT, &hit.to_string()), (SMALL, "1")];
+    let settings = [(FAILPOINT, name), (HIT, &hit.to_string()), (BUSY, "1")];
     let (said, died) = Writer::start(&dir, Some(&shadow), &settings).listen(ENOUGH);
     for _ in 0..IMAGES {
         let left = root.join("left");

@@ -125,7 +125,7 @@ impl Writer<'_> {
             // What is there, once more: no change, unless somebody else changed it meanwhile.
             6 | 7 => {
                 let asked: Vec<_> = (0..SHARED).map(|id| format!("shared-{id}")).collect();
-                let same = run.store.get(&key(of), &asked)?;
+                let same = run.store.get(&key(of), None, &asked)?;
                 let summary = run.try_save(&name, &same)?;
                 told(summary.added + summary.updated);
             }
@@ -304,7 +304,7 @@ fn write_and_read(seed: u64) -> u64 {
         assert_eq!(whole.replica, records(&*store, &stream), "{stream}: feed and list");
         let asked: Vec<_> = whole.replica.keys().cloned().collect();
         let got: BTreeMap<_, _> =
-            store.get(&stream, &asked).unwrap().into_iter().map(|entry| (entry.id, entry.data)).collect();
+            store.get(&stream, None, &asked).unwrap().into_iter().map(|entry| (entry.id, entry.data)).collect();
         assert_eq!(whole.replica, got, "{stream}: feed and get");
         assert_eq!(list_all(&*store, &stream, 9).len(), got.len());
         let info = store.streams().unwrap().into_iter().find(|info| info.stream == stream);

@@ -7,7 +7,6 @@ mod concurrency;
 mod conformance;
 mod damage;
 mod durability;
-#[cfg(feature = "failpoints")]
 mod failpoints;
 mod faulty_disk;
 mod feed;

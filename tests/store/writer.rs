@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use terapi::ids::{ScriptHash, StreamKey, SyncKey};
-use terapi::store::{Action, Script, Store, StoreError};
+use terapi::store::{Action, Reset, Script, Store, StoreError};
 
-use crate::store::{Reader, begin, begin_refresh, entry, now, open_dir, rule, setting, stream, sync, sync_calls};
+use crate::store::{
+    Reader, begin, begin_refresh, entry, model, now, open_dir, rule, setting, stream, sync, sync_calls,
+};
 
 /// Threads that write side by side, each with a sync and a stream of its own.
 pub(crate) const THREADS: usize = 2;
@@ -264,7 +266,6 @@ impl Writer {
     }
 
     /// Listens until it has said so many things, and kills it then, or until it has died, and says whether it did.
-    #[cfg(feature = "failpoints")]
     pub(crate) fn listen(mut self, things: u64) -> (Said, bool) {
         let mut line = String::new();
         for _ in 0..things {
@@ -302,7 +303,6 @@ fn writes_until_it_is_killed() {
         report(panic);
         std::process::exit(101);
     }));
-    #[cfg(feature = "failpoints")]
     crate::store::failpoints::arm();
     let store = open_dir(Path::new(&dir)).unwrap();
     let say = |what: &str, thread: usize, number: u64, rest: &str| {
@@ -376,8 +376,10 @@ fn beside(store: &dyn Store, thread: usize, n: u64) {
     run.succeed();
     if n.is_multiple_of(3) {
         store.remove_script(&script.name).unwrap();
-        // RESET: and in the other way, with `Reset::Empty`.
-        store.reset(&sync, now()).unwrap();
+        store.reset(&sync, &Reset::Refetch, now()).unwrap();
+    } else if n.is_multiple_of(2) {
+        // The next run here builds a new generation and swaps.
+        store.reset(&sync, &Reset::Empty { models: vec![model("Beside")] }, now()).unwrap();
     }
 }
 
