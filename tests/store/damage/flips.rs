@@ -273,7 +273,7 @@ fn a_bit_flipped_anywhere_is_never_served_and_found_where_it_matters() {
     let _quick = SkipSyncs::new();
     let mut random = random("flips anywhere");
     let whole = tempfile::tempdir().unwrap();
-    let count = usize::try_from(setting("TERAPI_STORE_FLIPPED_RECORDS", 4_000)).unwrap();
+    let count = usize::try_from(setting("TERAPI_STORE_FLIPPED_RECORDS", 2_000)).unwrap();
     let flips = setting("TERAPI_STORE_FLIPS", 60);
     let written = fill(whole.path(), count, &mut random);
     let clean = verified(whole.path()).unwrap();
