@@ -148,6 +148,12 @@ fn verify_finds_missing_files_cut_logs_and_indexes_of_other_stores() {
         let found = verified(copy.path()).problems.problems;
         assert!(!found.is_empty(), "{} cut in the middle", inside.display());
     }
+    // Cut between two commits: only the mark knows that there was more.
+    let copy = copy_of(whole.path());
+    let last = copy.path().join(files[files.len() - 1].strip_prefix(whole.path()).unwrap());
+    fs::OpenOptions::new().write(true).open(last).unwrap().set_len(40).unwrap();
+    let found = verified(copy.path()).problems.problems;
+    assert!(found.len() == 1 && found[0].what.contains("but was durable up to byte"), "{found:?}");
     let other = tempfile::tempdir().unwrap();
     filled(other.path());
     let copy = copy_of(whole.path());
@@ -176,4 +182,25 @@ fn verify_finds_an_index_that_does_not_agree_with_the_log() {
     let found = verified(whole.path()).problems;
     assert!(found.problems.iter().any(|it| it.what.contains("it has another")), "{found:?}");
     assert!(found.problems.len() <= 100 && found.count() > 100, "{} problems", found.count());
+}
+
+/// Places of a copy that went another way: the same secret, so they look like ours.
+#[test]
+fn verify_finds_records_that_only_the_index_has() {
+    let _quick = SkipSyncs::new();
+    let whole = tempfile::tempdir().unwrap();
+    filled(whole.path());
+    let other = copy_of(whole.path());
+    for (dir, model) in [(&whole, "Model0"), (&other, "Model1")] {
+        let store = open_dir(dir.path()).unwrap();
+        save_in_a_run(&store, &sync("script0", "c"), model, &[("only here", "{}")]);
+    }
+    let newest = |dir: &Path| sync_calls::files(&dir.join("index/places")).pop().unwrap();
+    let (to, from) = (newest(whole.path()), newest(other.path()));
+    assert!(to.file_name() == from.file_name(), "both did the same");
+    fs::copy(from, to).unwrap();
+    let found = verified(whole.path()).problems;
+    for says in ["c/Model0: the log has ", "c/Model1: the log has "] {
+        assert!(found.problems.iter().any(|it| it.what.starts_with(says)), "{says}: {found:?}");
+    }
 }

@@ -41,6 +41,13 @@ pub(super) struct BlockEntry {
     pub(super) data: String,
 }
 
+impl BlockEntry {
+    pub(super) fn as_ref(&self) -> EntryRef<'_> {
+        let Self { sequence, action, number, first_seen, modified, digest, ref id, ref data } = *self;
+        EntryRef { sequence, action, number, first_seen, modified, digest, id, data }
+    }
+}
+
 /// A record in a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct EntryRef<'a> {

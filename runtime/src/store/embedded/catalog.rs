@@ -10,8 +10,10 @@
 //! there, and a catalog that is not exactly what was written is set aside and made anew.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,8 @@ use crate::store::StoreError;
 
 /// Memory for sled's page cache. Its rows are few; sled takes about four times as much for what it counts.
 const CACHE_BYTES: u64 = 8 << 20;
+/// What must be free before sled writes, besides some times the rows: its log grows by half a MiB at a time.
+const ROOM_BYTES: usize = 1 << 20;
 /// The row that says what the others stand for.
 const STANDING_KEY: &[u8] = b"p";
 
@@ -71,6 +75,8 @@ pub(super) struct Catalog {
     /// `None` only where opening it again failed.
     db: RwLock<Option<sled::Db>>,
     standing: std::sync::Mutex<Standing>,
+    /// Whether a write failed, after which sled takes no other.
+    refuses: AtomicBool,
 }
 
 impl Catalog {
@@ -99,6 +105,7 @@ impl Catalog {
             patience,
             db: RwLock::new(Some(db)),
             standing: std::sync::Mutex::new(standing),
+            refuses: AtomicBool::new(false),
         }))
     }
 
@@ -129,11 +136,14 @@ impl Catalog {
 
     /// Takes rows and what the index stands for with them, all or nothing, and returns when that is durable.
     pub(super) fn write(&self, rows: &Rows, position: Position, runs: Vec<u64>) -> Result<(), StoreError> {
-        let result = self.try_write(rows, position, runs);
-        if matches!(result, Err(StoreError::Storage { .. })) {
-            // sled refuses everything after its first failed write; a new one reads what is on the disk.
-            self.open_again();
+        // sled does not take a full disk well: better that it does not meet one.
+        self.make_sure_of_room(rows)?;
+        if self.refuses.load(Ordering::Relaxed) {
+            self.open_again()?;
         }
+        let result = self.try_write(rows, position, runs);
+        // sled refuses all writes after its first one that failed, but can still be read.
+        self.refuses.store(matches!(result, Err(StoreError::Storage { .. })), Ordering::Relaxed);
         result
     }
 
@@ -162,28 +172,31 @@ impl Catalog {
         Ok(())
     }
 
-    fn open_again(&self) {
+    /// Checks that what a write of these rows may take is free, and what opening sled again would take.
+    fn make_sure_of_room(&self, rows: &Rows) -> Result<(), StoreError> {
+        let bytes: usize = rows.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len) + 64).sum();
+        let probe = self.dir.join("room");
+        let written = File::create(&probe).and_then(|mut file| file.write_all(&vec![0; ROOM_BYTES + 4 * bytes]));
+        let removed = std::fs::remove_file(&probe);
+        written.and(removed).map_err(StoreError::io("write its index; free space on the disk if it is full"))
+    }
+
+    /// Puts a new sled, which reads what is on the disk, in the place of one that refuses writes.
+    fn open_again(&self) -> Result<(), StoreError> {
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
         drop(db.take());
-        if let Ok(Ok(new)) = open_sled(&self.dir, self.patience)
-            && let Ok(Ok(Some(standing))) = catch_unwind(AssertUnwindSafe(|| read_standing(&new)))
-        {
-            *lock(&self.standing) = standing;
-            *db = Some(new);
-        }
+        let Ok(Ok(new)) = open_sled(&self.dir, self.patience) else { return Err(not_open()) };
+        let Ok(Ok(Some(standing))) = catch_unwind(AssertUnwindSafe(|| read_standing(&new))) else {
+            return Err(self.damaged("after a failed write: its rows are not what was written"));
+        };
+        *lock(&self.standing) = standing;
+        *db = Some(new);
+        Ok(())
     }
 
     /// Asks sled. It opens without looking at every page, so damage may show much later, as an error or as a panic; all
     /// that helps is to make the index anew from the log, which the next start does.
     fn ask<T>(&self, doing: &'static str, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
-        {
-            let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-            if db.is_some() {
-                let db = opened(&db)?;
-                return self.guarded(doing, || work(db));
-            }
-        }
-        self.open_again();
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         let db = opened(&db)?;
         self.guarded(doing, || work(db))
@@ -212,10 +225,14 @@ impl Catalog {
 }
 
 fn opened<'a>(db: &'a RwLockReadGuard<'_, Option<sled::Db>>) -> Result<&'a sled::Db, StoreError> {
-    db.as_ref().ok_or_else(|| StoreError::Storage {
+    db.as_ref().ok_or_else(not_open)
+}
+
+fn not_open() -> StoreError {
+    StoreError::Storage {
         doing: "open its index again after a failed write; free space on the disk if it is full",
         source: std::io::Error::other("sled does not open"),
-    })
+    }
 }
 
 /// The standing, if the rows add up to it.

@@ -10,6 +10,7 @@ use super::frame::ExtentRow;
 use super::layers::View;
 use super::places::Place;
 use super::retention::Horizons;
+use super::streams::StreamCell;
 use super::{Engine, keys};
 use crate::ids::{StreamKey, SyncKey};
 use crate::store::{Action, Change, ChangePage, ChangesQuery, Entry, Listing, StoreError, StreamInfo};
@@ -74,8 +75,10 @@ impl Engine {
         if query.cursor.is_some() {
             Horizons::read(&self.index, number)?.admit(after, stream)?;
         }
+        // What was left out since it had just been superseded stands behind the end as it was: then there is more.
+        let end = Head::read(&self.index, View::Durable, number)?.last;
         let cursor = self.cursors.seal(stream, number, read_up_to);
-        Ok(ChangePage { changes, cursor, more: read_up_to < head.last })
+        Ok(ChangePage { changes, cursor, more: read_up_to < end })
     }
 
     pub(super) fn list(
@@ -86,26 +89,40 @@ impl Engine {
         limit: usize,
         max_bytes: usize,
     ) -> Result<Listing, StoreError> {
-        // What was applied must have its extents.
-        self.wait_durable(self.index.last_ticket())?;
-        let nothing = Listing { entries: Vec::new(), next: None };
-        let Some(cell) = self.stream(stream, sync)? else { return Ok(nothing) };
-        let horizons = Horizons::read(&self.index, cell.number)?;
+        let listed = super::commit::locked(
+            self,
+            |engine| engine.stream(stream, sync),
+            |cell, head| self.list_generation(cell, head.last, after, limit.max(1), max_bytes),
+        )?;
+        Ok(listed.unwrap_or(Listing { entries: Vec::new(), next: None }))
+    }
+
+    /// Nobody writes meanwhile; what was written is in extents, or in groups that have not settled, or half and half.
+    fn list_generation(
+        &self,
+        cell: &StreamCell,
+        last: u64,
+        after: Option<&str>,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Listing, StoreError> {
         // The end is fixed by the first call: a script that updates what it lists moves records behind it, and would
         // meet them again and again.
         let (after, end) = match after {
-            None => (0, Head::read(&self.index, View::Durable, cell.number)?.last),
+            None => (0, last),
             Some(token) => token
                 .split_once('-')
                 .and_then(|(after, end)| Some((after.parse().ok()?, end.parse().ok()?)))
-                .ok_or_else(|| StoreError::BadCursor(Box::new(stream.clone())))?,
+                .ok_or_else(|| StoreError::BadCursor(Box::new(cell.key.clone())))?,
         };
-        let limit = limit.max(1);
+        let horizons = Horizons::read(&self.index, cell.number)?;
+        let unsettled = self.index.unsettled_changes(cell.number, after, end, limit);
+        let settled_end = unsettled.first.map_or(end, |first| end.min(first - 1));
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
-        let walk = Walk { after, last: end, max_extents: MAX_EXTENTS_A_PAGE };
-        let read_up_to = self.walk(cell.number, walk, |entry| {
-            if entry.action != Action::Deleted && !horizons.hide(&entry) {
+        let mut take = |entry: EntryRef<'_>| {
+            if entry.action != Action::Deleted && !horizons.hide(&entry) && !unsettled.buried.contains(&entry.sequence)
+            {
                 if bytes + entry.data.len() > max_bytes && !entries.is_empty() {
                     return None;
                 }
@@ -113,8 +130,24 @@ impl Engine {
                 entries.push(Entry { id: entry.id.to_owned(), data: entry.data.to_owned() });
             }
             Some(if entries.len() >= limit { Next::Stop } else { Next::GoOn })
-        })?;
-        let next = (read_up_to < end).then(|| format!("{read_up_to}-{end}"));
+        };
+        let mut reached = after;
+        if after < settled_end {
+            let walk = Walk { after, last: settled_end, max_extents: MAX_EXTENTS_A_PAGE };
+            reached = self.walk(cell.number, walk, &mut take)?;
+        }
+        if reached >= settled_end {
+            reached = unsettled.end;
+            for entry in &unsettled.entries {
+                match take(entry.as_ref()) {
+                    None => reached = entry.sequence - 1,
+                    Some(Next::Stop) => reached = entry.sequence,
+                    Some(Next::GoOn) => continue,
+                }
+                break;
+            }
+        }
+        let next = (reached < end).then(|| format!("{reached}-{end}"));
         Ok(Listing { entries, next })
     }
 

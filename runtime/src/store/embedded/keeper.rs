@@ -122,10 +122,10 @@ impl Engine {
 
     fn merge_places(&self) -> Result<(), StoreError> {
         loop {
-            let living = self.living_streams()?;
+            let gone = self.gone_streams()?;
             let merged = self.index.places.merge(|key, _| {
                 let stream = key.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
-                living.contains(&stream)
+                !gone(stream)
             })?;
             let Some(merged) = merged else { return Ok(()) };
             super::failpoint("store::merged");

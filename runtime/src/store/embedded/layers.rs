@@ -11,7 +11,7 @@
 //! Two views: [`View::Applied`] is everything, for writers; [`View::Durable`] begins at 3 and so leaves out what a power
 //! cut could still take back, for readers. The rows of extents come with settling, so both views agree on them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -135,6 +135,17 @@ impl Group {
     }
 }
 
+/// The changes of a stream that have no extents yet.
+pub(super) struct Unsettled {
+    /// The first of them.
+    pub(super) first: Option<u64>,
+    pub(super) entries: Vec<BlockEntry>,
+    /// Up to where those are all.
+    pub(super) end: u64,
+    /// What they supersede.
+    pub(super) buried: HashSet<u64>,
+}
+
 /// What is durable in the log and not in catalog and places yet.
 #[derive(Default)]
 pub(super) struct Settled {
@@ -201,11 +212,12 @@ impl Index {
     }
 
     pub(super) fn get(&self, view: View, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        if let Some(value) = self.read().row(view, key) {
-            return Ok(value.clone());
+        // Held, so that nothing newer comes between what the layers lack and what the catalog has.
+        let layers = self.read();
+        match layers.row(view, key) {
+            Some(value) => Ok(value.clone()),
+            None => self.catalog.get(key),
         }
-        // If the frozen layer was written in between, the catalog has the same value.
-        self.catalog.get(key)
     }
 
     /// At most `limit` rows with keys in `from..to`, ascending.
@@ -319,6 +331,30 @@ impl Index {
         let layers = self.read();
         let of = |group: &Group| group.streams.get(&stream)?.entries.get(&sequence).cloned();
         of(&layers.open).or_else(|| of(layers.closing.as_deref()?))
+    }
+
+    /// What of a stream has not settled, of the sequences behind `after` and up to `end` the first `limit` entries.
+    pub(super) fn unsettled_changes(&self, stream: u32, after: u64, end: u64, limit: usize) -> Unsettled {
+        let layers = self.read();
+        let mut unsettled = Unsettled { first: None, entries: Vec::new(), end, buried: HashSet::new() };
+        for group in layers.closing.as_deref().into_iter().chain([&layers.open]) {
+            let Some(changes) = group.streams.get(&stream) else { continue };
+            unsettled.buried.extend(&changes.buried);
+            unsettled.first = unsettled.first.or_else(|| changes.entries.keys().next().copied());
+            if after >= end {
+                continue;
+            }
+            for entry in changes.entries.range(after + 1..=end).map(|(_, entry)| entry) {
+                if unsettled.entries.len() == limit {
+                    unsettled.end = unsettled.end.min(entry.sequence - 1);
+                    break;
+                }
+                unsettled.entries.push(entry.clone());
+            }
+        }
+        // The open group may supersede what the closing one has.
+        unsettled.entries.retain(|entry| !unsettled.buried.contains(&entry.sequence));
+        unsettled
     }
 
     /// Commits: whatever `change` does to the open group is applied at once. Returns the commit's number.

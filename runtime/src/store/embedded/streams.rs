@@ -153,16 +153,21 @@ impl Engine {
         Ok(last)
     }
 
-    /// Numbers of the generations that are read or built, as far as that is durable.
-    pub(super) fn living_streams(&self) -> Result<BTreeSet<u32>, StoreError> {
+    /// Says of a generation whether it is gone for good, and never so of one that comes after this call.
+    pub(super) fn gone_streams(&self) -> Result<impl Fn(u32) -> bool, StoreError> {
+        // Held, so that every number up to the last has its row.
+        let last = lock(&self.streams).last_number;
         let (from, to) = keys::ALL_STREAMS;
-        let mut numbers = BTreeSet::new();
-        for (_, value) in self.index.range(View::Durable, from, to, usize::MAX)? {
-            let row = StreamRow::decode(&value)?;
-            numbers.insert(row.number);
-            numbers.extend(row.building.map(|(number, _)| number));
+        let mut living = BTreeSet::new();
+        // One that is replaced may come back as long as that is not durable.
+        for view in [View::Applied, View::Durable] {
+            for (_, value) in self.index.range(view, from, to, usize::MAX)? {
+                let row = StreamRow::decode(&value)?;
+                living.insert(row.number);
+                living.extend(row.building.map(|(number, _)| number));
+            }
         }
-        Ok(numbers)
+        Ok(move |number| number <= last && !living.contains(&number))
     }
 }
 
