@@ -42,8 +42,11 @@ struct Waiting(Arc<Shared>);
 
 impl Waiting {
     fn new(shared: Arc<Shared>) -> Self {
-        shared.waiting.send_modify(|count| *count += 1);
-        shared.most.fetch_max(*shared.waiting.borrow(), Ordering::SeqCst);
+        shared.waiting.send_modify(|count| {
+            *count += 1;
+            // Here, where nobody can have left yet.
+            shared.most.fetch_max(*count, Ordering::SeqCst);
+        });
         Self(shared)
     }
 }

@@ -54,7 +54,7 @@ pub(super) enum StoreCommand {
   terapi store stats --json")]
     Stats,
     /// Show, or set, how long content and deleted records are kept; for ever, unless something is set
-    #[command(after_help = "It is applied by `terapi store prune`. Example:
+    #[command(after_help = "Applied after runs, about once an hour, and by `terapi store prune`. Example:
   terapi store retention --payloads 90d --tombstones 30d")]
     Retention(RetentionArgs),
     /// Apply the retention now

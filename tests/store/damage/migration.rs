@@ -58,12 +58,10 @@ fn a_store_of_format_1_is_migrated_with_all_it_has() {
 #[test]
 fn a_migration_that_was_cut_short_begins_again() {
     let _quick = SkipSyncs::new();
-    type Harm = fn(&Path);
-    let states: [Harm; 4] = [
+    let states: [fn(&Path); 4] = [
         |dir| {
-            fs::create_dir(dir.join("log.new"))
-                .and_then(|()| fs::write(dir.join("log.new/0000000001.tlog"), b"x"))
-                .unwrap()
+            fs::create_dir(dir.join("log.new")).unwrap();
+            fs::write(dir.join("log.new/0000000001.tlog"), b"x").unwrap();
         },
         |dir| fs::rename(dir.join("log"), dir.join("log.format-1")).unwrap(),
         |dir| {

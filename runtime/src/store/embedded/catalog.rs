@@ -27,6 +27,8 @@ use crate::store::StoreError;
 const CACHE_BYTES: u64 = 8 << 20;
 /// What must be free before sled writes, besides some times the rows: its log grows by half a MiB at a time.
 const ROOM_BYTES: usize = 1 << 20;
+/// A flush of some MiB takes longer than this on no disk that works.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(30);
 /// The row that says what the others stand for.
 const STANDING_KEY: &[u8] = b"p";
 
@@ -167,9 +169,32 @@ impl Catalog {
         batch.insert(STANDING_KEY, standing.encode());
         self.ask(doing, |db| db.apply_batch(batch))?;
         super::failpoint("store::checkpoint-applied");
-        self.ask(doing, |db| db.flush())?;
+        self.flush()?;
         *lock(&self.standing) = standing;
         Ok(())
+    }
+
+    /// Makes sled durable. After a write that failed on a thread of its own, sled 0.34 may wait for it for ever; a thread of
+    /// ours waits instead, and the store goes on to be read.
+    fn flush(&self) -> Result<(), StoreError> {
+        let doing = "make its index durable; restart Terapi when there is room on the disk";
+        let db = opened(&self.db.read().unwrap_or_else(PoisonError::into_inner))?.clone();
+        let (done, wait) = std::sync::mpsc::channel();
+        let flush = move || {
+            let result = catch_unwind(AssertUnwindSafe(|| db.flush().map(drop)));
+            drop(db);
+            // Nobody waits any more after a long time.
+            let _ = done.send(result);
+        };
+        std::thread::Builder::new().name("terapi-sled".to_owned()).spawn(flush).map_err(StoreError::io(doing))?;
+        match wait.recv_timeout(FLUSH_PATIENCE) {
+            Ok(Ok(result)) => self.guarded(doing, || result),
+            Ok(Err(_)) => Err(self.damaged("while it was made durable: it panicked")),
+            Err(_) => {
+                let source = std::io::Error::new(std::io::ErrorKind::TimedOut, "sled does not answer");
+                Err(StoreError::Storage { doing, source })
+            }
+        }
     }
 
     /// Checks that what a write of these rows may take is free, and what opening sled again would take.

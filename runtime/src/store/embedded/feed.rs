@@ -28,13 +28,27 @@ pub(super) enum Next {
 
 /// Which part of a stream to walk.
 #[derive(Clone, Copy)]
-pub(super) struct Walk {
+pub(super) struct Walk<'a> {
     /// From behind this sequence.
     pub(super) after: u64,
     /// Up to and including this one.
     pub(super) last: u64,
     /// Reading at most so many extents.
     pub(super) max_extents: usize,
+    /// Whether anything is wanted between two sequences: what need not be read is passed over.
+    pub(super) wanted: &'a dyn Fn(u64, u64) -> bool,
+}
+
+impl Walk<'_> {
+    /// Everything from behind `after` up to `last`.
+    pub(super) fn all(after: u64, last: u64) -> Self {
+        Self { after, last, max_extents: usize::MAX, wanted: &|_, _| true }
+    }
+
+    /// As much of it as one page may read.
+    fn page(after: u64, last: u64) -> Self {
+        Self { max_extents: MAX_EXTENTS_A_PAGE, ..Self::all(after, last) }
+    }
 }
 
 impl Engine {
@@ -53,7 +67,7 @@ impl Engine {
         let limit = query.limit.max(1);
         let mut changes: Vec<Change> = Vec::new();
         let mut bytes = 0;
-        let walk = Walk { after, last: head.last, max_extents: MAX_EXTENTS_A_PAGE };
+        let walk = Walk::page(after, head.last);
         let read_up_to = self.walk(number, walk, |entry| {
             if query.filter.passes(entry.action) && !horizons.hide(&entry) {
                 if bytes + entry.data.len() > query.max_bytes && !changes.is_empty() {
@@ -121,6 +135,9 @@ impl Engine {
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
         let mut take = |entry: EntryRef<'_>| {
+            if entries.len() >= limit {
+                return None;
+            }
             if entry.action != Action::Deleted && !horizons.hide(&entry) && !unsettled.buried.contains(&entry.sequence)
             {
                 if bytes + entry.data.len() > max_bytes && !entries.is_empty() {
@@ -133,7 +150,7 @@ impl Engine {
         };
         let mut reached = after;
         if after < settled_end {
-            let walk = Walk { after, last: settled_end, max_extents: MAX_EXTENTS_A_PAGE };
+            let walk = Walk::page(after, settled_end);
             reached = self.walk(cell.number, walk, &mut take)?;
         }
         if reached >= settled_end {
@@ -245,10 +262,10 @@ impl Engine {
     pub(super) fn walk(
         &self,
         stream: u32,
-        walk: Walk,
+        walk: Walk<'_>,
         mut take: impl FnMut(EntryRef<'_>) -> Option<Next>,
     ) -> Result<u64, StoreError> {
-        let Walk { after, last, max_extents } = walk;
+        let Walk { after, last, max_extents, wanted } = walk;
         let (lowest, end) = keys::extent_range(stream);
         // The extent that has the next sequence may begin before it.
         let start =
@@ -268,7 +285,7 @@ impl Engine {
                 }
                 let row = ExtentRow::decode(&value)?;
                 let extent_last = first + u64::from(row.span.max(1)) - 1;
-                if extent_last <= reached || row.all_dead() {
+                if extent_last <= reached || row.all_dead() || !wanted(first, extent_last) {
                     reached = reached.max(extent_last.min(last));
                     continue;
                 }
@@ -279,7 +296,8 @@ impl Engine {
                 let bytes = self.log.read(row.file, row.offset, row.length)?;
                 for block in blocks(&bytes) {
                     let block = block?;
-                    if block.head.last() <= reached || block.head.first > last {
+                    let (first_here, last_here) = (block.head.first, block.head.last());
+                    if last_here <= reached || first_here > last || !wanted(first_here, last_here) {
                         continue;
                     }
                     let block = open(stream, block)?;

@@ -184,9 +184,11 @@ impl Engine {
         let (mut staged, mut bytes) = (Vec::new(), 0);
         let (Some(first), Some(last)) = (doomed.min(), doomed.max()) else { return Ok((next, staged)) };
         let horizons = Horizons::read(&self.index, cell.number)?;
+        // Few of many is the rule: what holds none of them is not unpacked.
+        let wanted = |first: u64, last: u64| doomed.rank(last) > doomed.rank(first.saturating_sub(1));
         let mut after = first - 1;
         loop {
-            let walk = Walk { after, last, max_extents: usize::MAX };
+            let walk = Walk { wanted: &wanted, ..Walk::all(after, last) };
             after = self.walk(cell.number, walk, |entry| {
                 if !doomed.contains(entry.sequence) {
                     return Some(Next::GoOn);

@@ -118,7 +118,7 @@ impl Engine {
     ) -> Result<(u64, u64), StoreError> {
         let last = Head::read(&self.index, View::Durable, stream)?.last;
         let (mut reached, mut count) = (horizon, 0);
-        self.walk(stream, Walk { after: horizon, last, max_extents: usize::MAX }, |entry| {
+        self.walk(stream, Walk::all(horizon, last), |entry| {
             if entry.modified.0 > cutoff {
                 return Some(Next::Stop);
             }
