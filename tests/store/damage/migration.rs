@@ -40,7 +40,7 @@ fn assert_migrated(dir: &Path) {
     assert!(fs::read_to_string(dir.join("META.json")).unwrap().contains("\"format\": 2"));
     let mut left: Vec<_> = fs::read_dir(dir).unwrap().map(|item| item.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["LOCK", "MARK", "META.json", "index", "log", "scripts"]);
+    assert_eq!(left, ["LOCK", "MARK", "META.json", "PENDING.0", "PENDING.1", "index", "log", "scripts"]);
     // What is unchanged is known to be, and it goes on.
     let store = open_dir(dir).unwrap();
     let run = begin(&store, &sync("script0", "c"));

@@ -336,7 +336,7 @@ pub(super) fn damaged() -> StoreError {
     }
 }
 
-fn action_code(action: Action) -> u8 {
+pub(super) fn action_code(action: Action) -> u8 {
     match action {
         Action::Added => 1,
         Action::Updated => 2,
@@ -401,6 +401,10 @@ impl<'a> Reader<'a> {
     pub(super) fn bytes(&mut self) -> Result<&'a [u8], StoreError> {
         let length = usize::try_from(self.varint()?).map_err(|_| damaged())?;
         self.take(length)
+    }
+
+    pub(super) fn text(&mut self) -> Result<String, StoreError> {
+        Ok(std::str::from_utf8(self.bytes()?).map_err(|_| damaged())?.to_owned())
     }
 
     pub(super) fn action(&mut self) -> Result<Action, StoreError> {

@@ -9,6 +9,7 @@
 //! | `h` stream | head: last sequence, next record number, live records |
 //! | `x` stream | horizons: up to where retention pruned |
 //! | `o` | retention: JSON |
+//! | `g` | the number of the last group: u64 |
 //! | `b` stream first-sequence | extent row: place in the log, which sequences are dead |
 //! | `y` connection 0 script 0 variant | sync row: JSON |
 //! | `t` connection 0 script 0 variant 0 model | account of deletes, saved with a checkpoint: roaring bitmap |
@@ -73,6 +74,7 @@ pub(super) fn head(stream: u32) -> Vec<u8> {
 
 pub(super) const STREAM_COUNTER: &[u8] = b"c";
 pub(super) const RETENTION: &[u8] = b"o";
+pub(super) const GROUP: &[u8] = b"g";
 pub(super) const ALL_EXTENTS: (&[u8], &[u8]) = (b"b", b"c");
 
 pub(super) fn dead_stream(stream: u32) -> Vec<u8> {

@@ -14,12 +14,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::block::BlockEntry;
 use super::catalog::Catalog;
 use super::keys;
 use super::log::Position;
+use super::pending::{self, Pending};
 use super::places::{Key, NewRun, Place, Places};
 use crate::ids::StreamKey;
 use crate::store::StoreError;
@@ -88,6 +89,10 @@ pub(super) struct Group {
     pub(super) moved: Vec<Moved>,
     /// About how much memory it takes.
     pub(super) bytes: usize,
+    /// What the commit under way has done so far, for the files of what is pending.
+    noted: Vec<u8>,
+    /// Its own number, which its frame has too.
+    number: u64,
     /// The number of its last commit.
     pub(super) ticket: u64,
 }
@@ -95,6 +100,7 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn put_row(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
         self.bytes += key.len() + value.as_ref().map_or(0, Vec::len) + ROW_OVERHEAD_BYTES;
+        pending::note_row(&mut self.noted, &key, value.as_deref());
         self.rows.insert(key, value);
     }
 
@@ -120,6 +126,7 @@ impl Group {
         supersedes: Option<u64>,
     ) {
         self.bytes += entry.data.len() + 2 * entry.id.len() + ROW_OVERHEAD_BYTES * 2 + PLACE_BYTES;
+        pending::note_entry(&mut self.noted, stream, name, &entry);
         self.places.insert(key, place);
         let group = self.streams.entry(stream).or_insert_with(|| StreamGroup {
             key: name.clone(),
@@ -192,6 +199,8 @@ impl Layers {
 
 pub(super) struct Index {
     layers: RwLock<Layers>,
+    /// Where commits go at once, from when all is open.
+    pending: OnceLock<Pending>,
     /// The run that a checkpoint wrote which could not be ended.
     pub(super) written: Mutex<Option<NewRun>>,
     pub(super) catalog: Catalog,
@@ -200,7 +209,7 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn new(catalog: Catalog, places: Places) -> Self {
-        Self { layers: RwLock::default(), written: Mutex::default(), catalog, places }
+        Self { layers: RwLock::default(), pending: OnceLock::new(), written: Mutex::default(), catalog, places }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Layers> {
@@ -361,8 +370,35 @@ impl Index {
     pub(super) fn commit(&self, change: impl FnOnce(&mut Group)) -> u64 {
         let mut layers = self.write();
         change(&mut layers.open);
+        self.note(&mut layers)
+    }
+
+    /// Ends a commit to the open group; returns its number.
+    fn note(&self, layers: &mut Layers) -> u64 {
+        let noted = std::mem::take(&mut layers.open.noted);
+        if let Some(pending) = self.pending.get() {
+            pending.add(&noted);
+        }
         layers.open.ticket += 1;
         layers.open.ticket
+    }
+
+    /// The number of the last group that is durable.
+    pub(super) fn last_group(&self) -> Result<u64, StoreError> {
+        let row = self.get(View::Durable, keys::GROUP)?;
+        Ok(row.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes))
+    }
+
+    /// The open group's number; before the first commit.
+    pub(super) fn number_groups_from(&self, number: u64) {
+        self.write().open.number = number;
+    }
+
+    /// From now on commits go to the files of what is pending, too. Nothing is being committed.
+    pub(super) fn keep_pending(&self, pending: Pending) {
+        let layers = self.write();
+        pending.begin(layers.open.number);
+        let _ = self.pending.set(pending);
     }
 
     /// Writes rows of these keys again as they are now, so that the log has them at its end.
@@ -383,8 +419,7 @@ impl Index {
         for (key, value) in again {
             layers.open.put_row(key, Some(value));
         }
-        layers.open.ticket += 1;
-        Ok(layers.open.ticket)
+        Ok(self.note(&mut layers))
     }
 
     /// The number of the last commit.
@@ -409,7 +444,13 @@ impl Index {
         if layers.open.bytes == 0 && layers.open.moved.is_empty() {
             return Err(ticket);
         }
-        let open = Arc::new(std::mem::replace(&mut layers.open, Group { ticket, ..Group::default() }));
+        let number = layers.open.number;
+        layers.open.rows.insert(keys::GROUP.to_vec(), Some(number.to_le_bytes().to_vec()));
+        if let Some(pending) = self.pending.get() {
+            pending.begin(number + 1);
+        }
+        let next = Group { ticket, number: number + 1, ..Group::default() };
+        let open = Arc::new(std::mem::replace(&mut layers.open, next));
         layers.closing = Some(Arc::clone(&open));
         Ok(open)
     }

@@ -19,6 +19,8 @@
 //! Durability: [`Log::append`] writes, [`Log::sync`] makes durable by `fdatasync`. If that fails nobody can know what
 //! reached the disk, and asking again may lie (the kernel marks the pages clean), so the process ends with status 74.
 //! A failed append leaves the end of the log where it was; its half-written bytes are cut off or overwritten.
+//!
+//! A little over 500 lines: what writes the format and what reads it stand together.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};

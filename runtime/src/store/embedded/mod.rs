@@ -4,6 +4,7 @@
 //! LOCK                 held while open; contains the holder's process id
 //! META.json            format, the secret that seals cursors, the epoch of the history                (meta)
 //! MARK                 up to where the log was durable, and its first file                            (mark)
+//! PENDING.0, .1        what is committed and not in the log yet, should the process be killed          (pending)
 //! log/N.tlog           every commit in order, records in compressed blocks: the truth     (log, frame, block)
 //! index/catalog/       sled: small rows, and one for each extent of the log             (catalog, keys)
 //! index/places/N.run   record id → sequence, number, digests                                           (places)
@@ -38,6 +39,7 @@ mod log;
 mod mark;
 mod meta;
 mod migrate;
+mod pending;
 mod places;
 mod refresh;
 mod replay;
@@ -70,6 +72,7 @@ use self::layers::{Group, Index, Rows};
 use self::log::Log;
 use self::mark::{Mark, MarkFile};
 use self::meta::Meta;
+use self::pending::Pending;
 use self::places::Places;
 use super::StoreError;
 use super::cursor::CursorKey;
@@ -199,6 +202,14 @@ impl EmbeddedStore {
                 source: std::io::Error::other("this build links the C library's sync_file_range instead of its own"),
             });
         }
+        // What a killed process had committed and not written comes first.
+        let pending = Pending::open(dir)?;
+        let last = engine.index.last_group()?;
+        // Past what the files have, so that they count no more once this is durable.
+        engine.index.number_groups_from(last + 3);
+        for commit in pending.missing(last) {
+            pending::commit_again(&engine.index, &engine.hashes, &commit)?;
+        }
         lock(&engine.streams).last_number = engine.last_stream_number()?;
         let start = |name: &str, work: fn(&Engine)| {
             let engine = Arc::clone(&engine);
@@ -208,6 +219,9 @@ impl EmbeddedStore {
         let doing = "start its threads";
         store.flusher = Some(start("terapi-flush", Engine::flush_until_stopped).map_err(StoreError::io(doing))?);
         store.keeper = Some(start("terapi-keep", Engine::keep_until_stopped).map_err(StoreError::io(doing))?);
+        store.engine.note_commit();
+        store.engine.wait_durable(store.engine.index.last_ticket())?;
+        store.engine.index.keep_pending(pending);
         store.engine.note_interrupted_runs()?;
         Ok(store)
     }
