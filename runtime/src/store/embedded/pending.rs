@@ -95,7 +95,7 @@ impl Pending {
 
     fn file(&self, number: u64) -> &File {
         let [zero, one] = &self.files;
-        if number % 2 == 0 { zero } else { one }
+        if number.is_multiple_of(2) { zero } else { one }
     }
 }
 
