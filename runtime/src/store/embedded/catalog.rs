@@ -28,7 +28,7 @@ const CACHE_BYTES: u64 = 8 << 20;
 /// What must be free before sled writes, besides some times the rows: its log grows by half a MiB at a time.
 const ROOM_BYTES: usize = 1 << 20;
 /// A flush of some MiB takes longer than this on no disk that works.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(30);
+const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 /// The row that says what the others stand for.
 const STANDING_KEY: &[u8] = b"p";
 
