@@ -15,7 +15,7 @@ use terapi::demo;
 use terapi::demo::api::{DemoApi, DemoApiOptions};
 use terapi::ids::{StreamKey, Variant};
 use terapi::store::embedded::{EmbeddedStore, StoreOptions};
-use terapi::store::{Action, ChangesQuery, Store as _};
+use terapi::store::{Action, ChangesQuery, RunsQuery, Store as _};
 
 const KILLS: usize = 50;
 const ISSUES: u64 = 3_000;
@@ -140,7 +140,7 @@ fn a_sync_killed_fifty_times_loses_nothing_and_the_next_run_completes() {
     app.read(&data);
     assert_eq!(app.records.len(), usize::try_from(PAGES).unwrap() * RECORDS_A_PAGE);
     let store = EmbeddedStore::open(&data, &StoreOptions::default()).unwrap();
-    let runs = store.runs(None, 1_000).unwrap();
+    let runs = store.runs(&RunsQuery::newest(1_000)).unwrap().runs;
     let interrupted =
         runs.iter().filter(|run| run.outcome.as_ref().is_some_and(|it| it.code() == "interrupted")).count();
     assert!(interrupted >= KILLS / 2, "only {interrupted} runs were noted as interrupted");

@@ -121,6 +121,20 @@ macro_rules! name {
 }
 
 name!(
+    /// The name of an environment: integrations, connections, scripts, records and keys of one know nothing of another's.
+    EnvironmentName,
+    "environment name",
+    is_label,
+    "use 1 to 63 of a-z, 0-9 and -, a letter or digit first"
+);
+name!(
+    /// The name of an integration: one external API as the operator configured it.
+    IntegrationName,
+    "integration name",
+    is_label,
+    "use 1 to 63 of a-z, 0-9 and -, a letter or digit first"
+);
+name!(
     /// The name under which a script is deployed.
     ScriptName,
     "script name",
@@ -148,6 +162,13 @@ name!(
     is_model,
     "use 1 to 64 of A-Z, a-z, 0-9, _ and -, a letter first"
 );
+
+impl Default for EnvironmentName {
+    /// `default`: the one environment that every data directory has.
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
 
 impl Default for Variant {
     /// `base`: the one variant that every sync has unless the operator makes more.
@@ -204,6 +225,21 @@ impl RunId {
     pub fn new(now: Timestamp) -> Self {
         let nanos = u32::try_from((now.0 % 1_000) * 1_000_000).unwrap_or(0);
         Self(uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, now.0 / 1_000, nanos)))
+    }
+
+    /// The run with these 16 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(uuid::Uuid::from_bytes(bytes))
+    }
+
+    /// An id that sorts before those of all runs that start at `time` or later.
+    #[must_use]
+    pub fn first_at(time: Timestamp) -> Self {
+        let mut bytes = [0; 16];
+        let (head, _) = bytes.split_at_mut(6);
+        head.copy_from_slice(&time.0.to_be_bytes()[2..]);
+        Self::from_bytes(bytes)
     }
 
     /// The 16 bytes, which sort by time.

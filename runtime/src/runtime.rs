@@ -211,15 +211,15 @@ impl Runtime {
         let encode = |error: serde_json::Error| StoreError::Storage { doing: "encode a script", source: error.into() };
         let script = Script {
             name: name.unwrap_or_else(|| loaded.manifest.name.clone()),
+            version: 0,
+            integration: None,
             hash: loaded.hash.clone(),
             size: loaded.size as u64,
             added_at: self.clock.now(),
             manifest: serde_json::to_string(&loaded.manifest).map_err(encode)?,
             limits: serde_json::to_string(limits).map_err(encode)?,
         };
-        let row = script.clone();
-        self.blocking(move |store| store.put_script(&row, &bytes)).await?;
-        Ok(script)
+        self.blocking(move |store| store.put_script(&script, &bytes)).await
     }
 
     /// A deployed script, ready to run, with its own limits.

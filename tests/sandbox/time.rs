@@ -6,6 +6,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use terapi::run::StopReason;
 use terapi::runtime::Execution;
+use terapi::store::RunsQuery;
 
 use crate::support::{Bench, HandWritten, Ran, on_shared_bench, probe};
 
@@ -222,7 +223,7 @@ fn a_run_that_waits_for_a_slot_can_be_cancelled() {
             let cancel = one_more.cancel.clone();
             let cancelled = async {
                 // It is known to the store from its start on, also while it waits.
-                while bench.runtime.store().runs(None, 100).unwrap().len() < 33 {
+                while bench.runtime.store().runs(&RunsQuery::newest(100)).unwrap().runs.len() < 33 {
                     tokio::task::yield_now().await;
                 }
                 cancel.cancel();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use terapi::ids::StreamKey;
 use terapi::run::Outcome;
-use terapi::store::{Change, Store};
+use terapi::store::{Change, RunsQuery, Store};
 
 use crate::store::{
     Embedded, Engine, Reader, UNGUARDED, begin, begin_refresh, entry, failure, list_all, records, setting, stream, sync,
@@ -149,7 +149,7 @@ fn readers_beside_three_writers_miss_nothing_and_meet_nothing_twice() {
             assert_eq!(*first, change, "{stream}");
         }
     }
-    assert!(store.runs(None, 10_000).unwrap().iter().all(|run| run.outcome.is_some()));
+    assert!(store.runs(&RunsQuery::newest(10_000)).unwrap().runs.iter().all(|run| run.outcome.is_some()));
 }
 
 /// Who takes a sync over waits for the write that is under way, and after that no write of the old run begins.

@@ -12,6 +12,7 @@ mod listing;
 mod retention;
 mod rows;
 mod runs;
+mod service;
 
 macro_rules! suite {
     ($($engine:ident: $new:expr;)*) => { $(
@@ -146,6 +147,21 @@ macro_rules! suite {
                     a_run_that_the_process_left_behind_is_interrupted,
                     a_run_that_ended_without_its_lease_keeps_its_outcome,
                     log_lines_come_back_in_order,
+                }
+                service {
+                    documents_are_kept_listed_and_forgotten,
+                    a_document_of_one_kind_is_none_of_another,
+                    each_upload_is_a_version_and_one_of_them_is_active,
+                    of_old_versions_so_many_are_kept,
+                    runs_are_found_by_whose_they_are,
+                    runs_are_forgotten_by_age_with_all_that_is_noted_of_them,
+                    a_deleted_connection_leaves_nothing_and_its_neighbors_alone,
+                    a_connection_with_an_active_run_is_not_deleted,
+                    a_connection_made_again_begins_anew,
+                    who_watches_a_stream_hears_of_every_change,
+                    each_change_has_the_cursor_that_reads_on_behind_it,
+                    changes_are_found_by_their_date,
+                    changes_are_found_by_their_ids_deleted_ones_too,
                 }
                 rows {
                     metadata_is_an_empty_object_at_first,

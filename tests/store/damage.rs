@@ -17,7 +17,7 @@ use rand::rngs::StdRng;
 use terapi::ids::ScriptHash;
 use terapi::run::{Level, LogLine, Run};
 use terapi::store::embedded::{EmbeddedStore, StoreOptions};
-use terapi::store::{Change, Script, Store, StoreError, StreamInfo, SyncState};
+use terapi::store::{Change, RunsQuery, Script, Store, StoreError, StreamInfo, SyncState};
 
 use crate::store::writer::{THREADS, stream_of, write};
 use crate::store::{Reader, begin, feed, now, setting, sync, sync_calls};
@@ -45,7 +45,7 @@ pub(super) struct Picture {
 pub(super) fn picture(store: &dyn Store, cursors: &[Reader]) -> Picture {
     store.sync().unwrap();
     let streams = store.streams().unwrap();
-    let runs = store.runs(None, 1_000).unwrap();
+    let runs = store.runs(&RunsQuery::newest(1_000)).unwrap().runs;
     let after = cursors.iter().map(|reader| reader.clone().catch_up(store, &stream_of(0), 50)).collect();
     Picture {
         feeds: streams.iter().map(|info| feed(store, &info.stream)).collect(),
@@ -93,6 +93,8 @@ pub(super) fn filled(dir: &Path) -> (Vec<Reader>, Picture) {
     let bytes = b"the bytes of a script";
     let script = Script {
         name: "a-script".parse().unwrap(),
+        version: 0,
+        integration: None,
         hash: ScriptHash::of(bytes),
         size: bytes.len() as u64,
         added_at: now(),

@@ -14,7 +14,8 @@ use serde_json::Value;
 use terapi::ids::{RunId, StreamKey, SyncKey, Timestamp};
 use terapi::run::Outcome;
 use terapi::store::{
-    Action, Change, DeleteGuard, Lease, ModelRule, RunStart, SaveSummary, Store, StoreError, StreamInfo, SyncState,
+    Action, Change, DeleteGuard, Lease, ModelRule, RunStart, RunsQuery, SaveSummary, Store, StoreError, StreamInfo,
+    SyncState,
 };
 
 use self::steps::{Batch, Fields, Step, step};
@@ -473,6 +474,7 @@ impl World {
                     data: change.data.clone(),
                     first_seen_at: record.first_seen,
                     last_modified_at: record.modified,
+                    cursor: change.cursor.clone(),
                 };
                 assert_eq!(*change, expected);
             }
@@ -486,7 +488,7 @@ impl World {
             let run = store.run(*id).unwrap().expect("the run is stored");
             assert_eq!(run.outcome.as_ref().map(Outcome::code), *outcome);
         }
-        assert_eq!(store.runs(None, 1_000).unwrap().len(), self.runs.len());
+        assert_eq!(store.runs(&RunsQuery::newest(1_000)).unwrap().runs.len(), self.runs.len());
         for number in 0..READERS {
             self.readers[number].catch_up(&*store, &stream_key(number % 2), 2);
             self.assert_reader(number % 2, &self.readers[number]);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use terapi::ids::{ScriptHash, StreamKey, SyncKey};
-use terapi::store::{Action, Reset, Script, Store, StoreError};
+use terapi::store::{Action, Reset, RunsQuery, Script, Store, StoreError};
 
 use crate::store::{
     Reader, begin, begin_refresh, entry, model, now, open_dir, rule, setting, stream, sync, sync_calls,
@@ -361,6 +361,8 @@ fn beside(store: &dyn Store, thread: usize, n: u64) {
     let bytes = saved(n, 0).into_bytes();
     let script = Script {
         name: connection.parse().unwrap(),
+        version: 0,
+        integration: None,
         hash: ScriptHash::of(&bytes),
         size: bytes.len() as u64,
         added_at: now(),
@@ -409,7 +411,7 @@ pub(crate) fn assert_nothing_lost(dir: &Path, said: &Said, readers: &mut [Reader
         always_there.catch_up(&store, &stream_of(thread), 64);
         assert_eq!(always_there.replica, expected.live(), "thread {thread}: a reader that was there all the time");
     }
-    for run in store.runs(None, 1_000).unwrap() {
+    for run in store.runs(&RunsQuery::newest(1_000)).unwrap().runs {
         assert!(run.outcome.is_some(), "{run:?} is shown as active");
     }
 }

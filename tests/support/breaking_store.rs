@@ -5,8 +5,8 @@ use std::sync::Arc;
 use terapi::ids::{ConnectionName, ModelName, RunId, ScriptHash, ScriptName, StreamKey, SyncKey, Timestamp};
 use terapi::run::{LogLine, Run};
 use terapi::store::{
-    ChangePage, ChangesQuery, DeleteGuard, Entry, Lease, Listing, ModelRule, Pruned, Reset, Retention, RunStart,
-    SaveSummary, Script, Store, StoreError, StreamInfo, SyncState,
+    Change, ChangePage, ChangesQuery, DeleteGuard, DocumentKind, Entry, Lease, Listing, ModelRule, Pruned, Reset,
+    Retention, RunPage, RunStart, RunsQuery, SaveSummary, Script, Store, StoreError, StreamInfo, SyncState,
 };
 
 /// Everything else is the inner store's.
@@ -41,6 +41,10 @@ impl Store for BreakingStore {
         Ok(found)
     }
 
+    fn watch(&self, stream: &StreamKey) -> tokio::sync::watch::Receiver<u64> {
+        self.inner.watch(stream)
+    }
+
     delegate! {
         begin_run(start: RunStart) -> Lease;
         renew_lease(lease: &Lease, now: Timestamp) -> ();
@@ -63,14 +67,23 @@ impl Store for BreakingStore {
         metadata(connection: &ConnectionName) -> String;
         set_metadata(connection: &ConnectionName, value: &str) -> ();
         update_metadata(connection: &ConnectionName, fields: &str) -> ();
-        put_script(script: &Script, bytes: &[u8]) -> ();
+        changes_of(stream: &StreamKey, ids: &[String]) -> Vec<Change>;
+        delete_connection(connection: &ConnectionName) -> ();
+        document(kind: DocumentKind, key: &str) -> Option<String>;
+        documents(kind: DocumentKind, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(String, String)>;
+        put_document(kind: DocumentKind, key: &str, value: Option<&str>) -> ();
+        put_script(script: &Script, bytes: &[u8]) -> Script;
+        script_versions(name: &ScriptName) -> Vec<Script>;
+        activate_script(name: &ScriptName, version: u32) -> Option<Script>;
+        put_trace(run: RunId, trace: &str) -> ();
+        trace(run: RunId) -> Option<String>;
         scripts() -> Vec<Script>;
         script(name: &ScriptName) -> Option<Script>;
         script_bytes(hash: &ScriptHash) -> Option<Vec<u8>>;
         remove_script(name: &ScriptName) -> bool;
         put_run(run: &Run) -> ();
         run(id: RunId) -> Option<Run>;
-        runs(before: Option<RunId>, limit: usize) -> Vec<Run>;
+        runs(query: &RunsQuery) -> RunPage;
         append_log(run: RunId, lines: &[LogLine]) -> ();
         log(run: RunId) -> Vec<LogLine>;
         sync() -> ();

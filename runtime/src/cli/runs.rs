@@ -7,6 +7,7 @@ use clap::Args;
 use super::{Context, Failed, output};
 use crate::ids::RunId;
 use crate::run::{Level, Outcome, Run};
+use crate::store::RunsQuery;
 
 /// List runs, the newest first, or show one
 #[derive(Debug, Args)]
@@ -33,7 +34,8 @@ impl Runs {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        let runs = runtime.store().runs(self.before, self.limit)?;
+        let query = RunsQuery { before: self.before, ..RunsQuery::newest(self.limit) };
+        let runs = runtime.store().runs(&query)?.runs;
         if context.json {
             output::json(&runs)?;
         } else if runs.is_empty() {
@@ -76,7 +78,14 @@ impl Logs {
         let store = runtime.store();
         let id = match self.run {
             Some(id) => store.run(id)?.ok_or_else(|| unknown(id))?.id,
-            None => store.runs(None, 1)?.first().ok_or_else(|| Failed::new("no runs yet: terapi run SCRIPT"))?.id,
+            None => {
+                store
+                    .runs(&RunsQuery::newest(1))?
+                    .runs
+                    .first()
+                    .ok_or_else(|| Failed::new("no runs yet: terapi run SCRIPT"))?
+                    .id
+            }
         };
         for line in store.log(id)? {
             if context.json {

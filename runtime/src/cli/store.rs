@@ -268,9 +268,10 @@ fn retention(context: &Context, args: &RetentionArgs) -> Result<(), Failed> {
     if context.json {
         return output::json(&retention);
     }
-    let Retention { payloads_ms, tombstones_ms } = retention;
+    let Retention { payloads_ms, tombstones_ms, runs_ms } = retention;
     anstream::println!("payloads     {}", words(payloads_ms));
     anstream::println!("tombstones   {}", words(tombstones_ms));
+    anstream::println!("runs         {}", words(runs_ms));
     Ok(())
 }
 

@@ -24,8 +24,8 @@ mod types;
 
 pub use error::StoreError;
 pub use types::{
-    Action, ActionFilter, Change, ChangePage, ChangesQuery, DeleteGuard, Entry, Lease, Listing, ModelRule, Pruned,
-    Reset, Retention, RunStart, SaveSummary, Script, StreamInfo, SyncState,
+    Action, ActionFilter, Change, ChangePage, ChangesQuery, DeleteGuard, DocumentKind, Entry, Lease, Listing,
+    ModelRule, Pruned, Reset, Retention, RunPage, RunStart, RunsQuery, SaveSummary, Script, StreamInfo, SyncState,
 };
 
 use crate::ids::{ConnectionName, ModelName, RunId, ScriptHash, ScriptName, StreamKey, SyncKey, Timestamp};
@@ -41,6 +41,8 @@ pub const MAX_BATCH_ENTRIES: usize = 1_000;
 pub const MAX_BATCH_BYTES: usize = 8 << 20;
 /// The largest checkpoint, in bytes. It is read and written whole, often.
 pub const MAX_CHECKPOINT_BYTES: usize = 64 << 10;
+/// How many versions of a script are kept besides the active one.
+pub const MAX_SCRIPT_VERSIONS: usize = 20;
 /// The largest metadata of a connection, in bytes.
 pub const MAX_METADATA_BYTES: usize = 256 << 10;
 
@@ -103,6 +105,13 @@ pub trait Store: Send + Sync {
     /// The changes after a cursor, oldest first.
     fn changes(&self, stream: &StreamKey, query: &ChangesQuery) -> Result<ChangePage, StoreError>;
 
+    /// The last change of each of these records, in the order asked; unknown ids are left out. Durable when it returns.
+    fn changes_of(&self, stream: &StreamKey, ids: &[String]) -> Result<Vec<Change>, StoreError>;
+
+    /// Changes its value, whatever that is, whenever readers of the stream may see more than before. Who waits for changes
+    /// takes this first, then reads, then waits.
+    fn watch(&self, stream: &StreamKey) -> tokio::sync::watch::Receiver<u64>;
+
     /// The records with these ids that exist, in the order asked. Sees what is applied, durable or not. A sync that asks
     /// while it builds a new generation of the stream is answered from that one.
     fn get(&self, stream: &StreamKey, sync: Option<&SyncKey>, ids: &[String]) -> Result<Vec<Entry>, StoreError>;
@@ -141,8 +150,35 @@ pub trait Store: Send + Sync {
     /// Replaces the given top-level fields of the metadata atomically. Durable when it returns.
     fn update_metadata(&self, connection: &ConnectionName, fields: &str) -> Result<(), StoreError>;
 
-    /// Deploys a script under its name, replacing what was there. Durable when it returns.
-    fn put_script(&self, script: &Script, bytes: &[u8]) -> Result<(), StoreError>;
+    /// Forgets a connection: its metadata, records, runs and logs, and what its syncs remember. Documents are not its
+    /// business. Refused with [`StoreError::SyncBusy`] while one of its runs is active. Durable when it returns.
+    fn delete_connection(&self, connection: &ConnectionName) -> Result<(), StoreError>;
+
+    /// A small JSON text that the service keeps under a name.
+    fn document(&self, kind: DocumentKind, key: &str) -> Result<Option<String>, StoreError>;
+
+    /// Documents whose keys begin with `prefix`, by key, from behind `after` on, at most `limit`.
+    fn documents(
+        &self,
+        kind: DocumentKind,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError>;
+
+    /// Keeps a document, or with `None` forgets it. Durable with [`Store::sync`], or shortly after on its own.
+    fn put_document(&self, kind: DocumentKind, key: &str, value: Option<&str>) -> Result<(), StoreError>;
+
+    /// Deploys a script under its name as its next version, which is returned and becomes the active one. The same bytes
+    /// as the active version's change no more than its limits and its integration. Of old versions the last
+    /// [`MAX_SCRIPT_VERSIONS`] are kept. Durable when it returns.
+    fn put_script(&self, script: &Script, bytes: &[u8]) -> Result<Script, StoreError>;
+
+    /// Every version of a script that is kept, the newest first.
+    fn script_versions(&self, name: &ScriptName) -> Result<Vec<Script>, StoreError>;
+
+    /// Makes a version the active one; `None` if there is no such version. Durable when it returns.
+    fn activate_script(&self, name: &ScriptName, version: u32) -> Result<Option<Script>, StoreError>;
 
     /// Every deployed script, by name.
     fn scripts(&self) -> Result<Vec<Script>, StoreError>;
@@ -162,8 +198,14 @@ pub trait Store: Send + Sync {
     /// One run.
     fn run(&self, id: RunId) -> Result<Option<Run>, StoreError>;
 
-    /// Runs, the newest first, from before `before` on, at most `limit`.
-    fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<Run>, StoreError>;
+    /// Runs, the newest first.
+    fn runs(&self, query: &RunsQuery) -> Result<RunPage, StoreError>;
+
+    /// Keeps the trace of a run's requests, a JSON text.
+    fn put_trace(&self, run: RunId, trace: &str) -> Result<(), StoreError>;
+
+    /// The trace of a run's requests.
+    fn trace(&self, run: RunId) -> Result<Option<String>, StoreError>;
 
     /// Adds lines to a run's log.
     fn append_log(&self, run: RunId, lines: &[LogLine]) -> Result<(), StoreError>;

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ModelName, RunId, ScriptHash, ScriptName, StreamKey, SyncKey, Timestamp};
+use crate::ids::{
+    ConnectionName, IntegrationName, ModelName, RunId, ScriptHash, ScriptName, StreamKey, SyncKey, Timestamp, Variant,
+};
 use crate::run::Run;
 
 /// One record on its way in or out.
@@ -99,13 +101,16 @@ pub enum Reset {
     },
 }
 
-/// After what time content is pruned. The default is never.
+/// After what time content, and what is noted of runs, is pruned. The default is never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention {
     /// Content of records that did not change for so many milliseconds goes; that they exist is kept.
     pub payloads_ms: Option<u64>,
     /// Deleted records are forgotten after so many milliseconds.
     pub tombstones_ms: Option<u64>,
+    /// Runs that ended, with their logs and traces, are forgotten so many milliseconds after they started.
+    #[serde(default)]
+    pub runs_ms: Option<u64>,
 }
 
 /// What retention took away.
@@ -115,6 +120,8 @@ pub struct Pruned {
     pub records: u64,
     /// Deleted records that were forgotten.
     pub tombstones: u64,
+    /// Runs that were forgotten.
+    pub runs: u64,
 }
 
 /// What happened to a record last.
@@ -196,6 +203,8 @@ pub struct ChangesQuery {
     pub cursor: Option<String>,
     /// Which actions.
     pub filter: ActionFilter,
+    /// Only what was changed after this moment.
+    pub modified_after: Option<Timestamp>,
     /// At most so many changes; 0 is taken as 1.
     pub limit: usize,
     /// About so many bytes of JSON; a page has at least one change if there is one.
@@ -204,7 +213,7 @@ pub struct ChangesQuery {
 
 impl Default for ChangesQuery {
     fn default() -> Self {
-        Self { cursor: None, filter: ActionFilter::ALL, limit: 100, max_bytes: 8 << 20 }
+        Self { cursor: None, filter: ActionFilter::ALL, modified_after: None, limit: 100, max_bytes: 8 << 20 }
     }
 }
 
@@ -223,6 +232,8 @@ pub struct Change {
     pub first_seen_at: Timestamp,
     /// When it was changed.
     pub last_modified_at: Timestamp,
+    /// The cursor for having read up to here.
+    pub cursor: String,
 }
 
 impl Change {
@@ -264,11 +275,81 @@ pub struct StreamInfo {
     pub changes: u64,
 }
 
+/// A kind of [document](super::Store::document).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DocumentKind {
+    /// An external API.
+    Integration,
+    /// An account at one.
+    Connection,
+    /// A script that is scheduled on a connection.
+    Sync,
+    /// An API key.
+    Key,
+    /// A call of an action that somebody waits for or asks about later.
+    ActionCall,
+}
+
+impl DocumentKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Integration, Self::Connection, Self::Sync, Self::Key, Self::ActionCall];
+
+    /// One byte for keys, the same for ever.
+    #[must_use]
+    pub fn tag(self) -> u8 {
+        match self {
+            Self::Integration => b'i',
+            Self::Connection => b'c',
+            Self::Sync => b's',
+            Self::Key => b'k',
+            Self::ActionCall => b'a',
+        }
+    }
+}
+
+/// Which runs to list.
+#[derive(Debug, Clone, Default)]
+pub struct RunsQuery {
+    /// Only those of this connection.
+    pub connection: Option<ConnectionName>,
+    /// Only those of this script.
+    pub script: Option<ScriptName>,
+    /// Only those of this variant.
+    pub variant: Option<Variant>,
+    /// From before this one on.
+    pub before: Option<RunId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl RunsQuery {
+    /// The newest runs, whosever they are.
+    #[must_use]
+    pub fn newest(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+}
+
+/// Some runs, the newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunPage {
+    /// Perhaps none although there are more.
+    pub runs: Vec<Run>,
+    /// From before which to go on; `None` at the end.
+    pub next: Option<RunId>,
+}
+
 /// A deployed script, without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
     /// Deployed under this name.
     pub name: ScriptName,
+    /// Which upload under this name it is, from 1 on; 0 of a store that did not count yet.
+    #[serde(default)]
+    pub version: u32,
+    /// The API that it is for, where its syncs take it from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integration: Option<IntegrationName>,
     /// Its content.
     pub hash: ScriptHash,
     /// Its size in bytes.

@@ -36,9 +36,9 @@ pub(super) fn content_that_did_not_change_for_long_goes_and_the_record_stays_kno
     let of = stream("c", MODEL);
     let store = engine.open();
     filled(&*store);
-    let retention = Retention { payloads_ms: Some(500), tombstones_ms: None };
+    let retention = Retention { payloads_ms: Some(500), tombstones_ms: None, runs_ms: None };
     store.set_retention(&retention).unwrap();
-    assert_eq!(store.prune(Timestamp(2_600)).unwrap(), Pruned { records: 1, tombstones: 0 });
+    assert_eq!(store.prune(Timestamp(2_600)).unwrap(), Pruned { records: 1, tombstones: 0, runs: 0 });
     assert_eq!(store.prune(Timestamp(2_600)).unwrap(), Pruned::default(), "once");
     now_and_reopened(engine, store, |store| {
         assert_eq!(store.retention().unwrap(), retention);
@@ -65,7 +65,7 @@ pub(super) fn content_that_did_not_change_for_long_goes_and_the_record_stays_kno
 pub(super) fn a_merge_into_pruned_content_keeps_what_is_given(engine: &dyn Engine) {
     let (store, of) = (engine.open(), stream("c", MODEL));
     filled(&*store);
-    store.set_retention(&Retention { payloads_ms: Some(0), tombstones_ms: None }).unwrap();
+    store.set_retention(&Retention { payloads_ms: Some(0), tombstones_ms: None, runs_ms: None }).unwrap();
     store.prune(Timestamp(10_000)).unwrap();
     let run = begin(&*store, &sync("s", "c"));
     let summary = run.update(MODEL, &[("a", r#"{"w":1}"#)]);
@@ -78,8 +78,8 @@ pub(super) fn deleted_records_are_forgotten(engine: &dyn Engine) {
     let of = stream("c", MODEL);
     let store = engine.open();
     filled(&*store);
-    store.set_retention(&Retention { payloads_ms: None, tombstones_ms: Some(500) }).unwrap();
-    assert_eq!(store.prune(Timestamp(2_600)).unwrap(), Pruned { records: 0, tombstones: 1 });
+    store.set_retention(&Retention { payloads_ms: None, tombstones_ms: Some(500), runs_ms: None }).unwrap();
+    assert_eq!(store.prune(Timestamp(2_600)).unwrap(), Pruned { records: 0, tombstones: 1, runs: 0 });
     now_and_reopened(engine, store, |store| {
         assert_eq!(feed(store, &of).iter().map(|change| change.id.as_str()).collect::<Vec<_>>(), ["a", "b", "d"]);
     });
@@ -97,7 +97,7 @@ pub(super) fn a_cursor_from_before_what_was_pruned_is_refused_and_a_later_one_go
     };
     let early = read(None, 1).unwrap().cursor;
     let late = read(None, 10).unwrap().cursor;
-    store.set_retention(&Retention { payloads_ms: None, tombstones_ms: Some(500) }).unwrap();
+    store.set_retention(&Retention { payloads_ms: None, tombstones_ms: Some(500), runs_ms: None }).unwrap();
     store.prune(Timestamp(2_600)).unwrap();
     let error = read(Some(&early), 10).unwrap_err();
     assert!(matches!(error, StoreError::PastRetention(_)), "{error:?}");

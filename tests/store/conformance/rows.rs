@@ -64,9 +64,11 @@ pub(super) fn metadata_is_the_connections_own(engine: &dyn Engine) {
     }
 }
 
-fn script(name: &str, bytes: &[u8]) -> Script {
+pub(super) fn script(name: &str, bytes: &[u8]) -> Script {
     Script {
         name: name.parse().unwrap(),
+        version: 0,
+        integration: None,
         hash: ScriptHash::of(bytes),
         size: bytes.len() as u64,
         added_at: now(),
@@ -76,9 +78,7 @@ fn script(name: &str, bytes: &[u8]) -> Script {
 }
 
 fn deploy(store: &dyn Store, name: &str, bytes: &[u8]) -> Script {
-    let script = script(name, bytes);
-    store.put_script(&script, bytes).unwrap();
-    script
+    store.put_script(&script(name, bytes), bytes).unwrap()
 }
 
 pub(super) fn a_script_is_deployed_replaced_and_removed(engine: &dyn Engine) {

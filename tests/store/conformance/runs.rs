@@ -1,7 +1,7 @@
 //! What a sync remembers, and the history of runs.
 
 use terapi::run::{Level, LogLine, Outcome, Run, RunKind, StopReason, Stopped, Usage};
-use terapi::store::{MAX_CHECKPOINT_BYTES, RunStart, Store, SyncState};
+use terapi::store::{MAX_CHECKPOINT_BYTES, RunStart, RunsQuery, Store, SyncState};
 
 use crate::store::{
     Engine, a_run, begin, begin_refresh, failure, feed, model, now, records, save_in_a_run, stream, sync,
@@ -180,16 +180,17 @@ pub(super) fn runs_come_newest_first_and_page_by_page(engine: &dyn Engine) {
     for limit in [1, 4, 25, 1_000] {
         let mut found = Vec::new();
         loop {
-            let page = store.runs(found.last().copied(), limit).unwrap();
+            let query = RunsQuery { before: found.last().copied(), ..RunsQuery::newest(limit) };
+            let page = store.runs(&query).unwrap().runs;
             assert!(page.len() <= limit);
             let Some(_) = page.last() else { break };
             found.extend(page.into_iter().map(|run| run.id));
         }
         assert_eq!(found, made, "limit {limit}");
     }
-    assert_eq!(store.runs(None, 0).unwrap(), []);
     drop(store);
-    let found: Vec<_> = engine.open().runs(None, 100).unwrap().into_iter().map(|run| run.id).collect();
+    let found: Vec<_> =
+        engine.open().runs(&RunsQuery::newest(100)).unwrap().runs.into_iter().map(|run| run.id).collect();
     assert_eq!(found, made);
 }
 

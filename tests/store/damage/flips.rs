@@ -10,7 +10,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use terapi::ids::{ScriptHash, StreamKey, Timestamp};
 use terapi::store::embedded::{StoreOptions, Verification, salvage, verify};
-use terapi::store::{Action, Change, ChangesQuery, Script, Store, StoreError};
+use terapi::store::{Action, Change, ChangesQuery, RunsQuery, Script, Store, StoreError};
 
 use super::{flip, random};
 use crate::store::sync_calls::{self, SkipSyncs};
@@ -87,6 +87,8 @@ fn script() -> (Script, Vec<u8>) {
     let bytes = vec![b's'; 5_000];
     let script = Script {
         name: "a-script".parse().unwrap(),
+        version: 1,
+        integration: None,
         hash: ScriptHash::of(&bytes),
         size: bytes.len() as u64,
         added_at: Timestamp(1),
@@ -220,7 +222,7 @@ fn read(store: &dyn Store, written: &Written, outcome: &mut Outcome) {
         store.metadata(&"c".parse().unwrap()).map(|metadata| assert_eq!(metadata, r#"{"team":"x"}"#)),
         store.scripts().map(|scripts| assert_eq!(scripts, [script().0])),
         store.script_bytes(&script().0.hash).map(|bytes| assert_eq!(bytes, Some(script().1))),
-        store.runs(None, 10).map(|runs| assert_eq!(runs.len(), 3)),
+        store.runs(&RunsQuery::newest(10)).map(|page| assert_eq!(page.runs.len(), 3)),
         store.streams().map(|streams| {
             let live = written.latest.values().filter(|change| change.action != Action::Deleted).count() as u64;
             assert_eq!((streams.len(), streams[0].live), (1, live));

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use terapi::ids::ScriptHash;
+use terapi::store::RunsQuery;
 use terapi::store::Store as _;
 
 use super::{copy_of, logs, open_dir};
@@ -32,7 +33,7 @@ fn assert_migrated(dir: &Path) {
         let (last_sequence, cursor) = CURSOR;
         let mut reader = Reader { cursor: Some(cursor.to_owned()), last_sequence, ..Reader::default() };
         assert!(!reader.catch_up(&store, &stream_of(0), 10).is_empty(), "cursors go on");
-        assert_eq!(store.runs(None, 100).unwrap().len(), 2 * THREADS);
+        assert_eq!(store.runs(&RunsQuery::newest(100)).unwrap().runs.len(), 2 * THREADS);
         let bytes = b"the bytes of a script";
         assert_eq!(store.script_bytes(&ScriptHash::of(bytes)).unwrap().as_deref(), Some(&bytes[..]));
         assert_eq!(store.metadata(&"c".parse().unwrap()).unwrap(), r#"{"team":"x"}"#);

@@ -69,7 +69,9 @@ impl Engine {
         let mut bytes = 0;
         let walk = Walk::page(after, head.last);
         let read_up_to = self.walk(number, walk, |entry| {
-            if query.filter.passes(entry.action) && !horizons.hide(&entry) {
+            let wanted =
+                query.filter.passes(entry.action) && query.modified_after.is_none_or(|date| entry.modified > date);
+            if wanted && !horizons.hide(&entry) {
                 if bytes + entry.data.len() > query.max_bytes && !changes.is_empty() {
                     return None;
                 }
@@ -81,6 +83,7 @@ impl Engine {
                     data: entry.data.to_owned(),
                     first_seen_at: entry.first_seen,
                     last_modified_at: entry.modified,
+                    cursor: self.cursors.seal(stream, number, entry.sequence),
                 });
             }
             Some(if changes.len() >= limit { Next::Stop } else { Next::GoOn })
@@ -174,23 +177,52 @@ impl Engine {
         sync: Option<&SyncKey>,
         ids: &[String],
     ) -> Result<Vec<Entry>, StoreError> {
+        let wanted =
+            |place: &Place, horizons: &Horizons| place.action != Action::Deleted && place.sequence > horizons.payloads;
+        let (_, found) = self.by_id(stream, sync, ids, wanted)?;
+        Ok(found.into_iter().map(|entry| Entry { id: entry.id, data: entry.data }).collect())
+    }
+
+    pub(super) fn changes_of(&self, stream: &StreamKey, ids: &[String]) -> Result<Vec<Change>, StoreError> {
+        let wanted = |place: &Place, horizons: &Horizons| {
+            let deleted = place.action == Action::Deleted;
+            place.sequence > if deleted { horizons.tombstones } else { horizons.payloads }
+        };
+        let (number, found) = self.by_id(stream, None, ids, wanted)?;
+        // What is not durable yet is not shown.
+        self.wait_durable(self.index.last_ticket())?;
+        let change = |entry: BlockEntry| Change {
+            cursor: self.cursors.seal(stream, number, entry.sequence),
+            sequence: entry.sequence,
+            id: entry.id,
+            action: entry.action,
+            data: entry.data,
+            first_seen_at: entry.first_seen,
+            last_modified_at: entry.modified,
+        };
+        Ok(found.into_iter().map(change).collect())
+    }
+
+    /// The entries of those ids whose place is wanted, in the order asked, and the number of the stream.
+    fn by_id(
+        &self,
+        stream: &StreamKey,
+        sync: Option<&SyncKey>,
+        ids: &[String],
+        wanted: impl Fn(&Place, &Horizons) -> bool,
+    ) -> Result<(u32, Vec<BlockEntry>), StoreError> {
         let found = super::commit::locked(
             self,
             |engine| engine.stream(stream, sync),
             |cell, _| {
                 let horizons = Horizons::read(&self.index, cell.number)?;
                 let keys: Vec<_> = ids.iter().map(|id| self.hashes.place(cell.number, id)).collect();
-                let places: Vec<Place> = self
-                    .index
-                    .places(&keys)?
-                    .into_iter()
-                    .flatten()
-                    .filter(|place| place.action != Action::Deleted && place.sequence > horizons.payloads)
-                    .collect();
-                self.contents(cell.number, &places)
+                let mut places: Vec<Place> = self.index.places(&keys)?.into_iter().flatten().collect();
+                places.retain(|place| wanted(place, &horizons));
+                Ok((cell.number, self.contents(cell.number, &places)?))
             },
         )?;
-        Ok(found.unwrap_or_default().into_iter().map(|entry| Entry { id: entry.id, data: entry.data }).collect())
+        Ok(found.unwrap_or_default())
     }
 
     pub(super) fn streams(&self) -> Result<Vec<StreamInfo>, StoreError> {

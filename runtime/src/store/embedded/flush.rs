@@ -147,6 +147,8 @@ impl Engine {
         let rows = settling_rows(&self.index, &group.rows, extents, Moves::May, buried)?;
         let ticket = group.ticket;
         self.index.settle(rows, *end);
+        let replaced: Vec<_> = group.rows.keys().filter_map(|key| keys::parse_stream(key)).collect();
+        self.watched.tell(group.streams.values().map(|stream| &stream.key).chain(&replaced));
         *appended = None;
         lock(&self.flush).durable = ticket;
         super::failpoint("store::group-settled");

@@ -14,14 +14,19 @@
 //! | `y` connection 0 script 0 variant | sync row: JSON |
 //! | `t` connection 0 script 0 variant 0 model | account of deletes, saved with a checkpoint: roaring bitmap |
 //! | `n` connection | metadata: JSON |
-//! | `s` name | script: JSON |
+//! | `s` name | script, its active version: JSON |
+//! | `v` name 0 u32 | script, a version: JSON |
+//! | `D` kind key | document of the service: JSON |
 //! | `r` run id | run: JSON |
 //! | `a` run id | (empty) the run is active |
+//! | `q` connection 0 script 0 variant 0 run id | (empty) a run of this sync or action |
+//! | `e` run id | trace of its requests: JSON |
 //! | `l` run id, u32 | lines of its log: JSON array |
 //! | `p` | what the index stands for |
 
 use super::places::Key;
 use crate::ids::{ConnectionName, RunId, ScriptName, StreamKey, SyncKey};
+use crate::store::DocumentKind;
 
 fn join(kind: u8, parts: &[&str]) -> Vec<u8> {
     let mut key = vec![kind];
@@ -44,6 +49,7 @@ fn numbered(kind: u8, stream: u32, rest: &[u8]) -> Vec<u8> {
 
 pub(super) const ALL_STREAMS: (&[u8], &[u8]) = (b"S", b"T");
 pub(super) const ALL_SCRIPTS: (&[u8], &[u8]) = (b"s", b"t");
+pub(super) const ALL_VERSIONS: (&[u8], &[u8]) = (b"v", b"w");
 pub(super) const ALL_RUNS: (&[u8], &[u8]) = (b"r", b"s");
 pub(super) const ACTIVE_RUNS: (&[u8], &[u8]) = (b"a", b"b");
 
@@ -137,6 +143,57 @@ pub(super) fn metadata(connection: &ConnectionName) -> Vec<u8> {
 
 pub(super) fn script(name: &ScriptName) -> Vec<u8> {
     join(b's', &[name.as_str()])
+}
+
+pub(super) fn version(name: &ScriptName, version: u32) -> Vec<u8> {
+    [&join(b'v', &[name.as_str(), ""])[..], &version.to_be_bytes()].concat()
+}
+
+/// Every version of a script.
+pub(super) fn versions(name: &ScriptName) -> (Vec<u8>, Vec<u8>) {
+    let prefix = join(b'v', &[name.as_str(), ""]);
+    (prefix.clone(), after(prefix))
+}
+
+pub(super) fn document(kind: DocumentKind, key: &str) -> Vec<u8> {
+    [&[b'D', kind.tag()], key.as_bytes()].concat()
+}
+
+/// The runs of a sync or an action, in order.
+pub(super) fn runs_of(key: &SyncKey) -> (Vec<u8>, Vec<u8>) {
+    let prefix = join(b'q', &[key.connection.as_str(), key.script.as_str(), key.variant.as_str(), ""]);
+    (prefix.clone(), after(prefix))
+}
+
+/// The runs of a connection, in order within each sync or action.
+pub(super) fn runs_of_connection(connection: &ConnectionName) -> (Vec<u8>, Vec<u8>) {
+    let prefix = join(b'q', &[connection.as_str(), ""]);
+    (prefix.clone(), after(prefix))
+}
+
+pub(super) fn run_of(key: &SyncKey, id: RunId) -> Vec<u8> {
+    [&runs_of(key).0[..], id.as_bytes()].concat()
+}
+
+/// The run at the end of a key of [`runs_of`].
+pub(super) fn parse_run_of(key: &[u8]) -> Option<RunId> {
+    key.last_chunk::<16>().map(|bytes| RunId::from_bytes(*bytes))
+}
+
+pub(super) fn trace(id: RunId) -> Vec<u8> {
+    [b"e", &id.as_bytes()[..]].concat()
+}
+
+/// What syncs of a connection remember.
+pub(super) fn syncs_of(connection: &ConnectionName) -> (Vec<u8>, Vec<u8>) {
+    let prefix = join(b'y', &[connection.as_str(), ""]);
+    (prefix.clone(), after(prefix))
+}
+
+/// Accounts of a connection's syncs.
+pub(super) fn accounts_of(connection: &ConnectionName) -> (Vec<u8>, Vec<u8>) {
+    let prefix = join(b't', &[connection.as_str(), ""]);
+    (prefix.clone(), after(prefix))
 }
 
 pub(super) fn run(id: RunId) -> Vec<u8> {

@@ -30,6 +30,7 @@ mod catalog;
 mod commit;
 mod feed;
 mod flush;
+mod forget;
 mod frame;
 mod fsync;
 mod keeper;
@@ -45,12 +46,15 @@ mod refresh;
 mod replay;
 mod retention;
 mod rows;
+mod runs;
 mod salvage;
+mod scripts;
 mod stats;
 mod streams;
 mod survey;
 mod syncs;
 mod verify;
+mod watch;
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -154,6 +158,7 @@ struct Engine {
     checkpointing: Mutex<()>,
     /// Read by who reads extents, written by who removes a file of the log.
     files_in_use: RwLock<()>,
+    watched: watch::Watched,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -191,6 +196,7 @@ impl EmbeddedStore {
             wake_keeper: Condvar::new(),
             checkpointing: Mutex::default(),
             files_in_use: RwLock::default(),
+            watched: watch::Watched::default(),
         });
         // What the replay left in memory, so that the next start does not replay it again, and to see that sled syncs.
         let before = fsync::calls();

@@ -81,6 +81,9 @@ impl Engine {
         let before = |age: Option<u64>| age.and_then(|age| now.0.checked_sub(age));
         let (payloads, tombstones) = (before(retention.payloads_ms), before(retention.tombstones_ms));
         let mut pruned = Pruned::default();
+        if let Some(cutoff) = before(retention.runs_ms) {
+            pruned.runs = self.forget_runs_before(Timestamp(cutoff))?;
+        }
         if payloads.is_none() && tombstones.is_none() {
             return Ok(pruned);
         }

@@ -1,16 +1,14 @@
-//! Small rows (metadata, scripts, runs, logs), and the engine's face: what [`Store`] asks, given to who does it.
-
-use std::fs;
-use std::path::PathBuf;
+//! Metadata and documents, and the engine's face: what [`Store`] asks, given to who does it.
 
 use super::layers::{Rows, View};
-use super::syncs::{check_state, json, parse};
-use super::{EmbeddedStore, Engine, keys, lock, write_durably};
+use super::syncs::check_state;
+use super::{EmbeddedStore, Engine, keys, lock};
 use crate::ids::{ConnectionName, ModelName, RunId, ScriptHash, ScriptName, StreamKey, SyncKey, Timestamp};
 use crate::run::{LogLine, Run};
 use crate::store::{
-    ChangePage, ChangesQuery, DeleteGuard, Entry, Lease, Listing, MAX_METADATA_BYTES, ModelRule, Pruned, Reset,
-    Retention, RunStart, SaveSummary, Script, Store, StoreError, StreamInfo, SyncState, canonical,
+    Change, ChangePage, ChangesQuery, DeleteGuard, DocumentKind, Entry, Lease, Listing, MAX_METADATA_BYTES, ModelRule,
+    Pruned, Reset, Retention, RunPage, RunStart, RunsQuery, SaveSummary, Script, Store, StoreError, StreamInfo,
+    SyncState, canonical,
 };
 
 impl Engine {
@@ -25,93 +23,37 @@ impl Engine {
     }
 
     pub(super) fn put_durably(&self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), StoreError> {
-        let ticket = self.commit_rows(Rows::from([(key, value)]))?;
+        self.put_rows_durably(Rows::from([(key, value)]))
+    }
+
+    pub(super) fn put_rows_durably(&self, rows: Rows) -> Result<(), StoreError> {
+        let ticket = self.commit_rows(rows)?;
         self.wait_durable(ticket)
     }
 
-    fn scripts(&self) -> Result<Vec<Script>, StoreError> {
-        let (from, to) = keys::ALL_SCRIPTS;
-        let rows = self.index.range(View::Applied, from, to, usize::MAX)?;
-        rows.iter().map(|(_, value)| parse(value, "a script")).collect()
+    fn document(&self, kind: DocumentKind, key: &str) -> Result<Option<String>, StoreError> {
+        let row = self.index.get(View::Applied, &keys::document(kind, key))?;
+        Ok(row.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    /// The name is our own hexadecimal hash, never a text from outside.
-    fn script_path(&self, hash: &ScriptHash) -> PathBuf {
-        self.dir.join("scripts").join(format!("{hash}.wasm"))
-    }
-
-    fn script_bytes(&self, hash: &ScriptHash) -> Result<Option<Vec<u8>>, StoreError> {
-        match fs::read(self.script_path(hash)) {
-            Ok(bytes) if ScriptHash::of(&bytes) == *hash => Ok(Some(bytes)),
-            Ok(_) => Err(StoreError::Corrupt {
-                what: format!("the bytes of script {} are not what was uploaded", hash.short()),
-                next: "Upload the script again",
-            }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::io("read a script")(error)),
+    fn documents(
+        &self,
+        kind: DocumentKind,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let prefix = keys::document(kind, prefix);
+        // The least key behind one is that key with a zero byte more.
+        let behind = after.map(|after| [&keys::document(kind, after)[..], &[0]].concat());
+        let from = behind.unwrap_or_default().max(prefix.clone());
+        let to = keys::after(prefix);
+        if from >= to {
+            return Ok(Vec::new());
         }
-    }
-
-    fn put_script(&self, script: &Script, bytes: &[u8]) -> Result<(), StoreError> {
-        let _guard = lock(&self.small_rows);
-        let path = self.script_path(&script.hash);
-        let doing = "write a script; free space on the disk if it is full";
-        super::create_folder(&self.dir.join("scripts")).map_err(StoreError::io(doing))?;
-        if self.script_bytes(&script.hash).ok().flatten().is_none() {
-            write_durably(&path, bytes).map_err(StoreError::io(doing))?;
-        }
-        let before = self.index.get(View::Applied, &keys::script(&script.name))?;
-        self.put_durably(keys::script(&script.name), Some(json(script)?))?;
-        match before {
-            Some(before) => self.forget_bytes(&parse::<Script>(&before, "a script")?.hash),
-            None => Ok(()),
-        }
-    }
-
-    fn remove_script(&self, name: &ScriptName) -> Result<bool, StoreError> {
-        let _guard = lock(&self.small_rows);
-        let Some(row) = self.index.get(View::Applied, &keys::script(name))? else { return Ok(false) };
-        self.put_durably(keys::script(name), None)?;
-        self.forget_bytes(&parse::<Script>(&row, "a script")?.hash)?;
-        Ok(true)
-    }
-
-    /// Removes bytes that no script has any more.
-    fn forget_bytes(&self, hash: &ScriptHash) -> Result<(), StoreError> {
-        if self.scripts()?.iter().any(|script| script.hash == *hash) {
-            return Ok(());
-        }
-        match fs::remove_file(self.script_path(hash)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove a script")(error)),
-            _ => Ok(()),
-        }
-    }
-
-    fn append_log(&self, run: RunId, lines: &[LogLine]) -> Result<(), StoreError> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let _guard = lock(&self.small_rows);
-        let (from, to) = (keys::log(run, 0), keys::log(run, u32::MAX));
-        let last = self.index.range_back(View::Applied, &from, &to, 1)?;
-        let last = last.first().and_then(|(key, _)| key.last_chunk::<4>().copied());
-        let chunk = last.map_or(0, |last| u32::from_be_bytes(last) + 1);
-        self.commit_rows(Rows::from([(keys::log(run, chunk), Some(json(&lines)?))])).map(drop)
-    }
-
-    fn log(&self, run: RunId) -> Result<Vec<LogLine>, StoreError> {
-        let mut lines = Vec::new();
-        for (_, value) in self.index.range(View::Applied, &keys::log(run, 0), &keys::log(run, u32::MAX), usize::MAX)? {
-            lines.extend(parse::<Vec<LogLine>>(&value, "a run's log")?);
-        }
-        Ok(lines)
-    }
-
-    fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<Run>, StoreError> {
-        let (from, end) = keys::ALL_RUNS;
-        let to = before.map_or_else(|| end.to_vec(), keys::run);
-        let rows = self.index.range_back(View::Applied, from, &to, limit)?;
-        rows.iter().map(|(_, value)| parse(value, "a run")).collect()
+        let rows = self.index.range(View::Applied, &from, &to, limit.max(1))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(rows.iter().map(|(key, value)| (text(key.get(2..).unwrap_or_default()), text(value))).collect())
     }
 
     fn sync(&self) -> Result<(), StoreError> {
@@ -196,6 +138,14 @@ impl Store for EmbeddedStore {
         self.engine.get(stream, sync, ids)
     }
 
+    fn changes_of(&self, stream: &StreamKey, ids: &[String]) -> Result<Vec<Change>, StoreError> {
+        self.engine.changes_of(stream, ids)
+    }
+
+    fn watch(&self, stream: &StreamKey) -> tokio::sync::watch::Receiver<u64> {
+        self.engine.watched.watch(stream)
+    }
+
     fn list(
         &self,
         stream: &StreamKey,
@@ -228,8 +178,39 @@ impl Store for EmbeddedStore {
         self.engine.set_metadata(connection, &merged)
     }
 
-    fn put_script(&self, script: &Script, bytes: &[u8]) -> Result<(), StoreError> {
+    fn delete_connection(&self, connection: &ConnectionName) -> Result<(), StoreError> {
+        self.engine.delete_connection(connection)
+    }
+
+    fn document(&self, kind: DocumentKind, key: &str) -> Result<Option<String>, StoreError> {
+        self.engine.document(kind, key)
+    }
+
+    fn documents(
+        &self,
+        kind: DocumentKind,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        self.engine.documents(kind, prefix, after, limit)
+    }
+
+    fn put_document(&self, kind: DocumentKind, key: &str, value: Option<&str>) -> Result<(), StoreError> {
+        let value = value.map(|text| text.as_bytes().to_vec());
+        self.engine.commit_rows(Rows::from([(keys::document(kind, key), value)])).map(drop)
+    }
+
+    fn put_script(&self, script: &Script, bytes: &[u8]) -> Result<Script, StoreError> {
         self.engine.put_script(script, bytes)
+    }
+
+    fn script_versions(&self, name: &ScriptName) -> Result<Vec<Script>, StoreError> {
+        self.engine.script_versions(name)
+    }
+
+    fn activate_script(&self, name: &ScriptName, version: u32) -> Result<Option<Script>, StoreError> {
+        self.engine.activate_script(name, version)
     }
 
     fn scripts(&self) -> Result<Vec<Script>, StoreError> {
@@ -237,8 +218,7 @@ impl Store for EmbeddedStore {
     }
 
     fn script(&self, name: &ScriptName) -> Result<Option<Script>, StoreError> {
-        let row = self.engine.index.get(View::Applied, &keys::script(name))?;
-        row.map(|bytes| parse(&bytes, "a script")).transpose()
+        self.engine.script(name)
     }
 
     fn script_bytes(&self, hash: &ScriptHash) -> Result<Option<Vec<u8>>, StoreError> {
@@ -250,16 +230,23 @@ impl Store for EmbeddedStore {
     }
 
     fn put_run(&self, run: &Run) -> Result<(), StoreError> {
-        self.engine.put_durably(keys::run(run.id), Some(json(run)?))
+        self.engine.put_run(run)
     }
 
     fn run(&self, id: RunId) -> Result<Option<Run>, StoreError> {
-        let row = self.engine.index.get(View::Applied, &keys::run(id))?;
-        row.map(|bytes| parse(&bytes, "a run")).transpose()
+        self.engine.run(id)
     }
 
-    fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<Run>, StoreError> {
-        self.engine.runs(before, limit)
+    fn runs(&self, query: &RunsQuery) -> Result<RunPage, StoreError> {
+        self.engine.runs(query)
+    }
+
+    fn put_trace(&self, run: RunId, trace: &str) -> Result<(), StoreError> {
+        self.engine.put_trace(run, trace)
+    }
+
+    fn trace(&self, run: RunId) -> Result<Option<String>, StoreError> {
+        self.engine.trace(run)
     }
 
     fn append_log(&self, run: RunId, lines: &[LogLine]) -> Result<(), StoreError> {

@@ -268,6 +268,7 @@ impl Survivors {
                     self.last_number = self.last_number.max(row.number).max(building);
                     self.streams.insert(stream, row);
                 }
+                (Some(b'S'), None) => drop(keys::parse_stream(&key).map(|stream| self.streams.remove(&stream))),
                 (Some(b'h'), Some(value)) => drop(self.heads.insert(number, Head::decode(&value)?)),
                 (Some(b'h'), None) => drop(self.heads.remove(&number)),
                 (Some(b'x'), Some(value)) => drop(self.horizons.insert(number, Horizons::decode(&value)?)),

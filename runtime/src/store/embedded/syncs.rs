@@ -32,7 +32,7 @@ pub(super) struct ActiveRun {
 const RELEASED: u64 = 0;
 
 impl ActiveRun {
-    fn refuse_if_held(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn refuse_if_held(&self, now: Timestamp) -> Result<(), StoreError> {
         let held = self.token != RELEASED && self.expires > now;
         if held { Err(StoreError::SyncBusy(self.run)) } else { Ok(()) }
     }
@@ -86,6 +86,7 @@ impl Engine {
         rows.insert(keys::sync(&run.sync), Some(json(&row)?));
         rows.insert(keys::run(run.id), Some(json(&run)?));
         rows.insert(keys::active(run.id), Some(Vec::new()));
+        rows.insert(keys::run_of(&run.sync, run.id), Some(Vec::new()));
         self.commit_rows(rows)?;
         if let Some(previous) = &mut previous {
             previous.token = RELEASED;

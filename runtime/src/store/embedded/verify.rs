@@ -324,10 +324,13 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The bytes of every script that is deployed are there.
+    /// The bytes of every version of a script are there.
     fn named_scripts(&mut self, index: &Index) -> Result<(), StoreError> {
-        let (from, to) = keys::ALL_SCRIPTS;
-        for (_, value) in index.range(View::Durable, from, to, usize::MAX)? {
+        let mut rows = Vec::new();
+        for (from, to) in [keys::ALL_SCRIPTS, keys::ALL_VERSIONS] {
+            rows.extend(index.range(View::Durable, from, to, usize::MAX)?);
+        }
+        for (_, value) in rows {
             let Ok(script) = serde_json::from_slice::<Script>(&value) else { continue };
             if !self.dir.join("scripts").join(format!("{}.wasm", script.hash)).exists() {
                 let what = format!("the bytes of script {} are missing: upload it again", script.name);
