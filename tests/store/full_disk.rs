@@ -466,7 +466,7 @@ impl World<'_> {
             let outcome = store.run(*run).unwrap().and_then(|run| run.outcome);
             assert_eq!(outcome.as_ref().map(Outcome::code), Some(*code), "{view:?}: {what}");
         }
-        store.runs(&RunsQuery::newest(100)).unwrap().runs;
+        store.runs(&RunsQuery::newest(100)).unwrap();
 
         [0, 1].map(|number| {
             let key = stream("c", MODELS[number]);

@@ -48,10 +48,14 @@ impl Engine {
         let ticket = {
             let mut heads: Vec<_> = cells.iter().map(|cell: &Arc<_>| lock(&cell.head)).collect();
             let ticket = self.commit(|group| {
-                numbers.iter().for_each(|number| group.drop_generation(*number));
+                for number in &numbers {
+                    group.drop_generation(*number);
+                }
                 group.put_rows(rows);
             })?;
-            heads.iter_mut().for_each(|head| **head = None);
+            for head in &mut heads {
+                **head = None;
+            }
             ticket
         };
         // Not before: a reader would put back in memory what the commit takes away.
