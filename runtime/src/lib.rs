@@ -24,11 +24,14 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod demo;
 pub mod egress;
 pub mod ids;
+pub mod keys;
 pub mod run;
 pub mod runtime;
 pub mod sandbox;
 pub mod script;
+pub mod secrets;
 pub mod store;
