@@ -32,6 +32,7 @@ pub mod keys;
 pub mod run;
 pub mod runtime;
 pub mod sandbox;
+pub mod scheduler;
 pub mod script;
 pub mod secrets;
 pub mod store;

@@ -123,6 +123,8 @@ pub enum StopReason {
     TimedOut,
     /// Somebody asked for it.
     Cancelled,
+    /// Somebody asked for it, and it had just saved a checkpoint: nothing of its work is lost.
+    Parked,
     /// The guest trapped: a panic, a bad access, a stack overflow.
     Trapped,
     /// A budget of host calls is used up.
@@ -142,6 +144,7 @@ impl StopReason {
             Self::OutOfMemory => "out-of-memory",
             Self::TimedOut => "timed-out",
             Self::Cancelled => "cancelled",
+            Self::Parked => "parked",
             Self::Trapped => "trapped",
             Self::Exhausted => "exhausted",
             Self::Interrupted => "interrupted",
