@@ -1,9 +1,15 @@
 //! The command line as a person and a program meet it: the real binary, a data directory, a local API.
 
+mod apply;
+mod client;
+mod dev;
+mod secrets;
 mod store;
 
+use std::cell::RefCell;
+use std::io::{BufRead as _, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -25,6 +31,7 @@ impl Desk {
         for (name, bytes) in demo::SCRIPTS {
             std::fs::write(dir.path().join(format!("{name}.wasm")), bytes).unwrap();
         }
+        std::fs::write(dir.path().join("token"), "token-of-the-desk\n").unwrap();
         Self { dir, api, _server: server }
     }
 
@@ -36,6 +43,39 @@ impl Desk {
         terapi(&self.dir.path().join("data"), args)
     }
 
+    /// The same, where the desk is: a configuration is looked for and written there.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(args).arg("--data-dir").arg(self.dir.path().join("data")).current_dir(self.dir.path());
+        for name in ["TERAPI_DATA_DIR", "TERAPI_SERVER", "TERAPI_KEY", "TERAPI_CONFIG", "TERAPI_ENVIRONMENT"] {
+            command.env_remove(name);
+        }
+        // The desk's API is on this machine.
+        command.env("TERAPI_NETWORK_ALLOW", "127.0.0.0/8");
+        command
+    }
+
+    /// What a command prints that has to succeed.
+    fn done(&self, args: &[&str]) -> String {
+        let output = self.command(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        stdout(&output)
+    }
+
+    /// A key, an integration for the desk's API, a connection there, two scripts, and a sync that runs when asked.
+    fn furnish(&self) -> String {
+        let key = self.done(&["init", "--quiet"]).trim().to_owned();
+        let url = self.api.url();
+        self.done(&["integration", "put", "demo", "--base-url", &url, "--network", "127.0.0.0/8", "--auth", "bearer"]);
+        let metadata = r#"{"team": "web"}"#;
+        let connection = ["connection", "create", "acme", "--integration", "demo", "--metadata", metadata];
+        self.done(&[&connection[..], &["--bearer", "@token"]].concat());
+        self.done(&["script", "add", &self.file("slack-members.wasm")]);
+        self.done(&["script", "add", &self.file("create-issue.wasm")]);
+        self.done(&["sync", "create", "acme", "slack-members", "--frequency", "never"]);
+        key
+    }
+
     /// `terapi run` with the way to the API open.
     fn run(&self, args: &[&str]) -> Output {
         let url = self.api.url();
@@ -43,6 +83,54 @@ impl Desk {
         all.extend(args);
         all.extend(["--base-url", &url, "--allow-host", &url, "--allow-network", "127.0.0.0/8"]);
         self.terapi(&all)
+    }
+}
+
+/// A server on a desk's data directory. It ends with this.
+struct Server {
+    process: RefCell<Child>,
+    lines: Lines<BufReader<ChildStdout>>,
+    url: String,
+}
+
+impl Server {
+    fn start(desk: &Desk, args: &[&str]) -> Self {
+        let mut command = desk.command(args);
+        command.args(["--json", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut server = Self { process: RefCell::new(process), lines, url: String::new() };
+        let url = server.line();
+        url["listening"].as_str().unwrap().clone_into(&mut server.url);
+        server
+    }
+
+    /// How it ended, if it did.
+    fn ended(&self) -> Option<ExitStatus> {
+        self.process.borrow_mut().try_wait().unwrap()
+    }
+
+    /// The next line that it prints.
+    fn line(&mut self) -> Value {
+        serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap()
+    }
+
+    /// The next line that has this field.
+    fn until(&mut self, field: &str) -> Value {
+        loop {
+            let line = self.line();
+            if let Some(value) = line.get(field) {
+                return value.clone();
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let process = self.process.get_mut();
+        let _ = process.kill();
+        let _ = process.wait();
     }
 }
 
@@ -82,9 +170,9 @@ fn a_person_deploys_a_script_runs_it_and_reads_what_changed() {
     assert!(stdout(&run).contains("12 added, 0 updated, 0 deleted, 0 unchanged"), "{}", stdout(&run));
 
     let page = json(&desk.terapi(&["records", "Member", "--connection", "acme", "--json"]));
-    assert_eq!(page["changes"].as_array().unwrap().len(), 12);
-    assert_eq!(page["changes"][0]["action"], "added");
-    assert!(page["changes"][0]["data"]["name"].is_string());
+    assert_eq!(page["records"].as_array().unwrap().len(), 12);
+    assert_eq!(page["records"][0]["last_action"], "added");
+    assert!(page["records"][0]["data"]["name"].is_string());
     assert_eq!(page["more"], false);
 
     let id = desk.api.member_ids()[4].clone();
@@ -92,16 +180,16 @@ fn a_person_deploys_a_script_runs_it_and_reads_what_changed() {
     assert!(desk.run(&["slack-members", "--connection", "acme"]).status.success());
     let cursor = page["cursor"].as_str().unwrap();
     let page = json(&desk.terapi(&["records", "Member", "--connection", "acme", "--json", "--cursor", cursor]));
-    assert_eq!(page["changes"].as_array().unwrap().len(), 1);
-    assert_eq!(page["changes"][0]["id"], id.as_str());
-    assert_eq!(page["changes"][0]["action"], "deleted");
-    assert!(page["changes"][0]["deleted_at"].is_string());
+    assert_eq!(page["records"].as_array().unwrap().len(), 1);
+    assert_eq!(page["records"][0]["id"], id.as_str());
+    assert_eq!(page["records"][0]["last_action"], "deleted");
+    assert!(page["records"][0]["deleted_at"].is_string());
 
     let streams = stdout(&desk.terapi(&["records"]));
     assert!(streams.contains("acme        Member  base          11       13"), "{streams}");
     let runs = json(&desk.terapi(&["runs", "--json"]));
-    assert_eq!(runs.as_array().unwrap().len(), 2);
-    assert_eq!(runs[0]["outcome"]["status"], "succeeded");
+    assert_eq!(runs["items"].as_array().unwrap().len(), 2);
+    assert_eq!(runs["items"][0]["outcome"]["status"], "succeeded");
     assert!(desk.terapi(&["script", "remove", "slack-members"]).status.success());
     let gone = desk.run(&["slack-members"]);
     assert_eq!(gone.status.code(), Some(1));
@@ -132,12 +220,12 @@ fn limits_of_a_script_hold_for_its_runs_and_those_of_a_run_come_first() {
     let add = desk.terapi(&["script", "add", &desk.file("misbehaving.wasm"), "--memory-limit", "2MiB"]);
     assert!(add.status.success(), "{add:?}");
     let stopped = json(&desk.run(&["misbehaving", "--config", config, "--json"]));
-    assert_eq!(stopped["outcome"]["reason"], "out-of-memory");
+    assert_eq!(stopped["outcome"]["code"], "out-of-memory");
     assert!(stopped["outcome"]["message"].as_str().unwrap().contains("memory limit of 2 MiB exceeded"), "{stopped}");
     let passed = json(&desk.run(&["misbehaving", "--config", config, "--memory-limit", "32MiB", "--json"]));
     assert_eq!(passed["outcome"]["status"], "succeeded", "{passed}");
     let stopped = json(&desk.run(&["misbehaving", "--config", config, "--fuel", "10M", "--json"]));
-    assert_eq!(stopped["outcome"]["reason"], "out-of-fuel");
+    assert_eq!(stopped["outcome"]["code"], "out-of-fuel");
 }
 
 #[test]
@@ -182,7 +270,11 @@ fn wrong_command_lines_are_told_what_is_right() {
         (&["run", "x", "--allow-host", "exa mple"], "exa mple"),
         (&["records", "Issue", "--filter", "gone"], "use added, updated, deleted"),
         (&["script", "show", "../../etc/passwd"], "script name"),
-        (&["sync"], "unrecognized subcommand"),
+        (&["synk"], "unrecognized subcommand"),
+        (&["sync", "change", "a", "b"], "say what to change"),
+        (&["run", "x.wasm", "--server", "http://127.0.0.1:1", "--key", "k"], "terapi script add x.wasm"),
+        (&["status", "--server", "http://127.0.0.1:1"], "a server needs a key"),
+        (&["key", "add", "x", "--scopes", "everything"], "read-records,run-actions,manage,deploy"),
     ] {
         let output = terapi(dir.path(), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
@@ -223,24 +315,22 @@ fn the_demo_shows_every_step() {
 
 #[test]
 fn follow_goes_on_as_runs_bring_changes() {
-    use std::io::{BufRead as _, BufReader};
-
     let desk = Desk::new(DemoApiOptions { members: 5, ..Default::default() });
     let mut follower = Command::new(binary())
         .args(["records", "Member", "--follow", "--json", "--data-dir"])
         .arg(desk.dir.path().join("data"))
-        .stdout(std::process::Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
     let mut next = move || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
     assert!(desk.run(&[&desk.file("slack-members.wasm")]).status.success());
-    assert_eq!(next()["changes"].as_array().unwrap().len(), 5);
+    assert_eq!(next()["records"].as_array().unwrap().len(), 5);
     desk.api.rename_member(&desk.api.member_ids()[0], "Somebody Else");
     assert!(desk.run(&[&desk.file("slack-members.wasm")]).status.success());
     let page = next();
-    assert_eq!(page["changes"].as_array().unwrap().len(), 1);
-    assert_eq!(page["changes"][0]["action"], "updated");
+    assert_eq!(page["records"].as_array().unwrap().len(), 1);
+    assert_eq!(page["records"][0]["last_action"], "updated");
     follower.kill().unwrap();
     follower.wait().unwrap();
 }

@@ -6,5 +6,6 @@ mod cli;
 mod kill;
 mod recorded;
 mod sandbox;
+mod service;
 mod store;
 mod support;

@@ -31,6 +31,38 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// A moment as people and other programs write it: RFC 3339, such as `2026-01-02T03:04:05.678Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, utoipa::ToSchema)]
+#[schema(value_type = String, format = DateTime)]
+pub struct Time(pub Timestamp);
+
+impl FromStr for Time {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let moment = text.parse::<jiff::Timestamp>().ok();
+        let ms = moment.and_then(|moment| u64::try_from(moment.as_millisecond()).ok());
+        ms.map(|ms| Self(Timestamp(ms))).ok_or_else(|| BadName {
+            kind: "time",
+            given: text.chars().take(80).collect(),
+            rule: "use RFC 3339 from 1970 on, such as 2026-01-02T03:04:05Z",
+        })
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// A name that is not acceptable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {given:?} is not acceptable: {rule}")]
@@ -71,9 +103,10 @@ fn is_model(text: &str) -> bool {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident, $kind:literal, $check:path, $rule:literal) => {
+    ($(#[$doc:meta])* $type:ident, $kind:literal, $check:path, $pattern:literal, $rule:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        #[schema(value_type = String, pattern = $pattern)]
         #[serde(try_from = "String", into = "String")]
         pub struct $type(String);
 
@@ -125,6 +158,7 @@ name!(
     EnvironmentName,
     "environment name",
     is_label,
+    "^[a-z0-9][a-z0-9-]{0,62}$",
     "use 1 to 63 of a-z, 0-9 and -, a letter or digit first"
 );
 name!(
@@ -132,6 +166,7 @@ name!(
     IntegrationName,
     "integration name",
     is_label,
+    "^[a-z0-9][a-z0-9-]{0,62}$",
     "use 1 to 63 of a-z, 0-9 and -, a letter or digit first"
 );
 name!(
@@ -139,6 +174,7 @@ name!(
     ScriptName,
     "script name",
     is_label,
+    "^[a-z0-9][a-z0-9-]{0,62}$",
     "use 1 to 63 of a-z, 0-9 and -, a letter or digit first"
 );
 name!(
@@ -146,6 +182,7 @@ name!(
     ConnectionName,
     "connection name",
     is_account,
+    "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$",
     "use 1 to 128 of A-Z, a-z, 0-9 and . _ @ + -"
 );
 name!(
@@ -153,6 +190,7 @@ name!(
     Variant,
     "variant",
     is_label,
+    "^[a-z0-9][a-z0-9-]{0,62}$",
     "use 1 to 63 of a-z, 0-9 and -, a letter or digit first"
 );
 name!(
@@ -160,6 +198,7 @@ name!(
     ModelName,
     "model name",
     is_model,
+    "^[A-Za-z][A-Za-z0-9_-]{0,63}$",
     "use 1 to 64 of A-Z, a-z, 0-9, _ and -, a letter first"
 );
 
@@ -215,8 +254,9 @@ impl fmt::Display for ScriptHash {
 }
 
 /// One run. A UUID version 7 (RFC 9562), so ids sort by the time they were made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String, format = "uuid")]
 pub struct RunId(uuid::Uuid);
 
 impl RunId {

@@ -11,17 +11,21 @@
 //!
 //! | module | what is behind its door |
 //! |---|---|
-//! | [`runtime`] | the façade: everything that the command line can ask for |
+//! | [`cli`] | the command line: a client of the API, a server's or one in its own process |
+//! | [`api`] | the HTTP API: routes, keys and scopes, errors as answers, its own description, listening |
+//! | [`runtime`] | the façade: everything that API and command line can ask for, an environment at a time |
+//! | [`scheduler`] | when which sync runs: schedules, backoff, fairness, admission; knows nothing of running |
+//! | [`config`], [`keys`], [`secrets`] | settings, API keys, sealing of credentials |
 //! | [`script`] | what a script says of itself, and why one is refused |
 //! | [`sandbox`] | `Sandbox::load` and `Sandbox::run`: where scripts of strangers run, and the host functions they call |
 //! | [`egress`] | `Egress::send`: the one way out, deny by default |
 //! | [`store`] | `Store`: records, changes, cursors, runs; knows nothing of Wasm |
 //! | [`run`], [`ids`], [`clock`] | values that all of them share |
-//! | [`cli`] | the command line |
 //! | [`demo`] | a local API and the example scripts, for `terapi demo`, tests and benches |
 //!
 //! The contract with scripts is not here but in `wit/`; what a script's author uses is in `guest-sdk/`.
 
+pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;

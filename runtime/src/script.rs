@@ -69,6 +69,9 @@ pub struct Manifest {
     /// How often it wants to run, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frequency: Option<String>,
+    /// Whether a sync is created by itself for each connection of the integration that the script is deployed for.
+    #[serde(default)]
+    pub auto_start: bool,
     /// The API's base URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,

@@ -20,7 +20,7 @@
       (export "model" (type (eq 13)))
       (type (list 14))
       (type (option string))
-      (type (record (field "name" string) (field "version" string) (field "description" string) (field "mode" 11) (field "models" 15) (field "frequency" 16) (field "base-url" 16) (field "hosts" 12) (field "config-schema" 6) (field "metadata-schema" 6)))
+      (type (record (field "name" string) (field "version" string) (field "description" string) (field "mode" 11) (field "models" 15) (field "frequency" 16) (field "auto-start" bool) (field "base-url" 16) (field "hosts" 12) (field "config-schema" 6) (field "metadata-schema" 6)))
       (export "sync-manifest" (type (eq 17)))
     )
   )
@@ -63,7 +63,7 @@
         (export "model" (type (eq 13)))
         (type (list 14))
         (type (option string))
-        (type (record (field "name" string) (field "version" string) (field "description" string) (field "mode" 11) (field "models" 15) (field "frequency" 16) (field "base-url" 16) (field "hosts" 12) (field "config-schema" 6) (field "metadata-schema" 6)))
+        (type (record (field "name" string) (field "version" string) (field "description" string) (field "mode" 11) (field "models" 15) (field "frequency" 16) (field "auto-start" bool) (field "base-url" 16) (field "hosts" 12) (field "config-schema" 6) (field "metadata-schema" 6)))
         (export "sync-manifest" (type (eq 17)))
       )
     )
@@ -108,7 +108,7 @@
         end
         i32.const 0
       )
-      (data (i32.const 4096) "`\10\00\00\0c\00\00\00l\10\00\00\05\00\00\00t\10\00\00\10\00\00\00\01\00\00\00\90\10\00\00\01\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\a8\10\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00hand-written1.0.0\00\00\00Written by hand.Thing\00\00\00{}\00\00\84\10\00\00\05\00\00\00\8c\10\00\00\02\00\00\00\00\00\00\00\00\00\00\00")
+      (data (i32.const 4096) "`\10\00\00\0c\00\00\00l\10\00\00\05\00\00\00t\10\00\00\10\00\00\00\01\00\00\00\90\10\00\00\01\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\a8\10\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00hand-written1.0.0\00\00\00Written by hand.Thing\00\00\00{}\00\00\84\10\00\00\05\00\00\00\8c\10\00\00\02\00\00\00\00\00\00\00\00\00\00\00")
     )
     (core module $wit-component-shim-module
       (type (func (param i32 i32)))
@@ -181,7 +181,7 @@
       (import "import-type-model" (type (eq 13)))
       (type (list 14))
       (type (option string))
-      (type (record (field "name" string) (field "version" string) (field "description" string) (field "mode" 11) (field "models" 15) (field "frequency" 16) (field "base-url" 16) (field "hosts" 12) (field "config-schema" 6) (field "metadata-schema" 6)))
+      (type (record (field "name" string) (field "version" string) (field "description" string) (field "mode" 11) (field "models" 15) (field "frequency" 16) (field "auto-start" bool) (field "base-url" 16) (field "hosts" 12) (field "config-schema" 6) (field "metadata-schema" 6)))
       (import "import-type-sync-manifest" (type (eq 17)))
       (import "import-type-sync-manifest0" (type (eq 18)))
       (type (func (result 19)))

@@ -99,6 +99,27 @@ fn a_manifest_that_is_not_acceptable_is_refused_with_its_reason() {
 }
 
 #[test]
+fn a_manifest_says_whether_its_sync_starts_by_itself() {
+    on_shared_bench(async |bench| {
+        for auto_start in [true, false] {
+            let manifest = Manifest { auto_start, hosts: vec!["a.example".to_owned()], ..Manifest::default() };
+            let script = bench.runtime.load(HandWritten { manifest, ..HandWritten::default() }.bytes()).await.unwrap();
+            assert_eq!(script.manifest.auto_start, auto_start);
+            assert_eq!(script.manifest.hosts, ["a.example"]);
+            // One that was stored by an older Terapi says nothing of it.
+            let mut stored = serde_json::to_value(&script.manifest).unwrap();
+            assert_eq!(stored["auto_start"], auto_start);
+            stored.as_object_mut().unwrap().remove("auto_start");
+            assert!(!serde_json::from_value::<terapi::script::Manifest>(stored).unwrap().auto_start);
+        }
+        for (name, auto_start) in [("recent-issues", true), ("misbehaving", false)] {
+            let script = bench.load(terapi::demo::script(name).unwrap().to_vec()).await;
+            assert_eq!(script.manifest.auto_start, auto_start, "{name}");
+        }
+    });
+}
+
+#[test]
 fn a_manifest_of_very_many_models_is_refused_soon() {
     on_shared_bench(async |bench| {
         let models = (0..150_000).map(|nth| (format!("M{nth}"), "{}".to_owned())).collect();

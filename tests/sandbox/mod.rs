@@ -7,6 +7,8 @@ mod isolation;
 mod limits;
 mod manifests;
 mod memory;
+mod pages;
+mod parking;
 mod records;
 mod requests;
 mod time;

@@ -4,14 +4,14 @@
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use terapi::demo;
-use terapi::sandbox::LimitOverrides;
+use terapi::runtime::Upload;
 
 use crate::support::{Bench, HandWritten, Manifest, Wit, guest, on_shared_bench};
 
 /// Deploys it, expects this code, and returns the message.
 pub(super) async fn refused(bench: &Bench, bytes: Vec<u8>, code: &str) -> String {
     let hash = terapi::ids::ScriptHash::of(&bytes);
-    let error = match bench.runtime.deploy(bytes, None, &LimitOverrides::default()).await {
+    let error = match bench.runtime.deploy(bytes, Upload::default()).await {
         Ok(script) => panic!("{} was accepted, {code} was expected", script.name),
         Err(error) => error,
     };
@@ -416,7 +416,7 @@ fn the_memory_of_one_run_is_not_seen_by_the_next() {
 fn every_example_script_is_accepted_and_deployed_under_its_name() {
     on_shared_bench(async |bench| {
         for (name, bytes) in demo::SCRIPTS {
-            let script = bench.runtime.deploy(bytes.to_vec(), None, &LimitOverrides::default()).await.unwrap();
+            let script = bench.runtime.deploy(bytes.to_vec(), Upload::default()).await.unwrap();
             assert_eq!(script.name.as_str(), *name);
             let (loaded, _) = bench.runtime.deployed(&script.name).await.unwrap();
             assert_eq!(loaded.hash, script.hash);

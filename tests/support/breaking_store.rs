@@ -75,6 +75,7 @@ impl Store for BreakingStore {
         put_script(script: &Script, bytes: &[u8]) -> Script;
         script_versions(name: &ScriptName) -> Vec<Script>;
         activate_script(name: &ScriptName, version: u32) -> Option<Script>;
+        forget_runs_before(cutoff: Timestamp) -> u64;
         put_trace(run: RunId, trace: &str) -> ();
         trace(run: RunId) -> Option<String>;
         scripts() -> Vec<Script>;

@@ -53,6 +53,7 @@ pub(crate) struct Manifest {
     pub(crate) mode: u8,
     /// Names and schemas.
     pub(crate) models: Vec<(String, String)>,
+    pub(crate) auto_start: bool,
     pub(crate) base_url: Option<String>,
     pub(crate) hosts: Vec<String>,
     pub(crate) config_schema: Option<String>,
@@ -66,6 +67,7 @@ impl Default for Manifest {
             description: "Written by hand.".to_owned(),
             mode: 1,
             models: vec![("Thing".to_owned(), "{}".to_owned())],
+            auto_start: false,
             base_url: None,
             hosts: Vec::new(),
             config_schema: None,
@@ -197,7 +199,7 @@ struct Image {
 
 impl Image {
     fn manifest(&mut self, manifest: &Manifest) {
-        // Its own 92 bytes first; what it points to follows.
+        // Its own 96 bytes first; what it points to follows.
         self.bytes.resize(96, 0);
         let name = self.put(&manifest.name);
         let version = self.put(manifest.version.as_bytes());
@@ -228,6 +230,7 @@ impl Image {
             0,
             0,
             0,
+            u32::from(manifest.auto_start),
             base_url[0],
             base_url[1],
             base_url[2],

@@ -43,7 +43,8 @@ fn recent_issues(run: &Run<Config>) -> Result<()> {
         .query("state", "all")
         .query("since", since)
         .query("per_page", 100);
-    for page in request.pages(Link::in_header()) {
+    // By page numbers rather than by `Link`, so that Terapi can fetch pages ahead while this one is worked on.
+    for page in request.pages(PageNumber::of("").send_as("page").ahead(4)) {
         let issues: Vec<Issue> = page?.json()?;
         batch_save(issues.iter().filter(|issue| issue.pull_request.is_none()))?;
     }

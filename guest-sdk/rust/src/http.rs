@@ -170,9 +170,10 @@ impl Request {
     /// All pages of a list, one at a time, each an answer that [`send`](Self::send) would have given.
     ///
     /// The iterator ends when `paging` finds no next page, and after the first error. A next page that was there before
-    /// is an error too, so an API that turns in circles cannot keep a run busy for ever.
+    /// is an error too, so an API that turns in circles cannot keep a run busy for ever. With [`Paging::ahead`] the host
+    /// has the next pages ready before they are asked for.
     pub fn pages(self, paging: Paging) -> impl Iterator<Item = Result<Response>> {
-        pages::Pages::new(self, paging, Request::send)
+        pages::Pages::new(self, paging, Contract)
     }
 
     fn typed_body(mut self, content_type: &str, body: Vec<u8>) -> Self {
@@ -209,6 +210,35 @@ impl Request {
             retry_on: &self.retry_on,
             redirects: self.redirects,
         }
+    }
+}
+
+/// The host as the contract has it.
+struct Contract;
+
+impl pages::Host for Contract {
+    fn send(&mut self, request: Request) -> Result<Response> {
+        request.send()
+    }
+
+    fn start(&mut self, first: &Request, next: pages::Next<'_>, ahead: u32) -> Option<u64> {
+        let next = match next {
+            pages::Next::Link => host::NextPage::Link,
+            pages::Next::Count { parameter, first, step } => {
+                host::NextPage::Count(host::Counter { parameter, first, step })
+            }
+        };
+        // What the host refuses is asked for page by page, where an error has its place.
+        first.with_host(|first| host::start_pages(first, next, ahead)).ok()?.ok()
+    }
+
+    fn take(&mut self, list: u64, request: &Request) -> Option<Result<Response>> {
+        let answer = host::take_page(list)?;
+        Some(Response::from_host(request.to_string(), answer).and_then(Response::or_error))
+    }
+
+    fn stop(&mut self, list: u64) {
+        host::stop_pages(list);
     }
 }
 

@@ -1,8 +1,9 @@
 //! Pagination: from one request and an answer to the next request.
 //!
-//! Nothing here calls the host: [`Pages`] is given the function that sends. What must hold for each kind of paging: it ends
+//! Nothing here calls the host itself: [`Pages`] is given what sends. What must hold for each kind of paging: it ends
 //! where the API says so (a missing or blank cursor, no next link, an empty page), and it never asks for a page twice,
-//! so an API that repeats itself ends in an error and not in an endless run.
+//! so an API that repeats itself ends in an error and not in an endless run. Whether the host fetches ahead changes none of
+//! this: each page that comes from ahead is checked to be the one that would have been asked for.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,7 +17,32 @@ use crate::pointer::{self, Items, Pointer};
 /// How an API divides a list into pages. Made by [`Link`], [`Cursor`], [`Offset`], or [`PageNumber`].
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct Paging(Result<Kind>);
+pub struct Paging {
+    kind: Result<Kind>,
+    ahead: u32,
+}
+
+impl Paging {
+    fn new(kind: Result<Kind>) -> Self {
+        Self { kind, ahead: 0 }
+    }
+
+    /// Lets the host request up to so many pages, at most 8, before the script gets to them, so that it does not wait for
+    /// each. The pages that come out are the same, in the same order.
+    ///
+    /// `Link::in_header().ahead(4)`, `PageNumber::of("").send_as("page").ahead(4)`
+    ///
+    /// The host can see ahead of [`Link::in_header`], and of [`PageNumber`] and [`Offset`] sent in the query, of an offset
+    /// from the second page on, when the size of a page is known. Of cursors and links in a body, and of what is sent
+    /// in a body, it cannot: there this does nothing.
+    ///
+    /// It has a price. With page numbers and offsets up to so many pages past the end are requested for nothing, and count
+    /// as requests of the run. Pages that wait count as its memory.
+    pub fn ahead(mut self, pages: u32) -> Self {
+        self.ahead = pages;
+        self
+    }
+}
 
 #[derive(Debug, Clone)]
 enum Kind {
@@ -54,12 +80,12 @@ pub struct Link(());
 impl Link {
     /// In the `Link` header with `rel="next"` (RFC 8288), as GitHub does.
     pub fn in_header() -> Paging {
-        Paging(Ok(Kind::Link(Source::Header("link"))))
+        Paging::new(Ok(Kind::Link(Source::Header("link"))))
     }
 
     /// In the body, at a JSON pointer: `Link::in_body("/links/next")`. Ends when it is missing, null, or blank.
     pub fn in_body(pointer: &str) -> Paging {
-        Paging(Pointer::parse(pointer).map(|pointer| Kind::Link(Source::Body(pointer))))
+        Paging::new(Pointer::parse(pointer).map(|pointer| Kind::Link(Source::Body(pointer))))
     }
 }
 
@@ -106,7 +132,7 @@ impl Cursor {
 
     fn paging(self, to: Result<Target>) -> Paging {
         let Self { from, more } = self;
-        Paging(from.and_then(|from| Ok(Kind::Cursor { from, more: more.transpose()?, to: to? })))
+        Paging::new(from.and_then(|from| Ok(Kind::Cursor { from, more: more.transpose()?, to: to? })))
     }
 }
 
@@ -135,7 +161,7 @@ impl Counted {
 
     fn paging(self, to: Result<Target>) -> Paging {
         let Self { items, at, step, full_page } = self;
-        Paging(items.and_then(|items| Ok(Kind::Count { at, step, items, to: to?, full_page })))
+        Paging::new(items.and_then(|items| Ok(Kind::Count { at, step, items, to: to?, full_page })))
     }
 }
 
@@ -175,25 +201,88 @@ macro_rules! counted {
 counted!(Offset, Step::Items, 0, "offset");
 counted!(PageNumber, Step::Pages, 1, "number");
 
-/// The pages of a list; see [`Request::pages`].
-pub(crate) struct Pages<F> {
-    next: Option<Result<Request>>,
-    paging: Kind,
-    /// Hashes of the cursors and links that were followed; 8 bytes a page stay small where the cursors might not.
-    seen: BTreeSet<u64>,
-    send: F,
+/// What [`Pages`] needs of the host.
+pub(crate) trait Host {
+    /// Sends a request, as [`Request::send`] does.
+    fn send(&mut self, request: Request) -> Result<Response>;
+
+    /// Starts a list that the host fetches ahead; none if it does not.
+    fn start(&mut self, first: &Request, next: Next<'_>, ahead: u32) -> Option<u64>;
+
+    /// The next page of a list, which is the answer to `request`.
+    fn take(&mut self, list: u64, request: &Request) -> Option<Result<Response>>;
+
+    /// Ends a list.
+    fn stop(&mut self, list: u64);
 }
 
-impl<F: FnMut(Request) -> Result<Response>> Pages<F> {
-    pub(crate) fn new(request: Request, paging: Paging, send: F) -> Self {
-        let (next, paging) = match paging.0 {
+/// How the host finds the next page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next<'a> {
+    Link,
+    Count { parameter: &'a str, first: u64, step: u64 },
+}
+
+/// The pages of a list; see [`Request::pages`].
+pub(crate) struct Pages<H: Host> {
+    next: Option<Result<Request>>,
+    paging: Kind,
+    /// How many pages the host may fetch ahead; 0 where it cannot or shall no more.
+    ahead: u32,
+    /// What the host fetches ahead.
+    list: Option<u64>,
+    /// Items of a page, as far as is known: how much an offset grows by.
+    page_size: Option<u64>,
+    /// Hashes of the cursors and links that were followed; 8 bytes a page stay small where the cursors might not.
+    seen: BTreeSet<u64>,
+    host: H,
+}
+
+impl<H: Host> Pages<H> {
+    pub(crate) fn new(request: Request, paging: Paging, host: H) -> Self {
+        let Paging { kind, ahead } = paging;
+        let (next, paging) = match kind {
             Ok(Kind::Count { at, step, items, to, full_page }) => {
                 (to.set(request, &at.to_string(), &at.to_string()), Kind::Count { at, step, items, to, full_page })
             }
             Ok(paging) => (Ok(request), paging),
             Err(error) => (Err(error), Kind::Link(Source::Header("link"))),
         };
-        Self { next: Some(next), paging, seen: BTreeSet::new(), send }
+        let page_size = match &paging {
+            Kind::Count { full_page, .. } if *full_page > 1 => u64::try_from(*full_page).ok(),
+            _ => None,
+        };
+        Self { next: Some(next), paging, ahead, list: None, page_size, seen: BTreeSet::new(), host }
+    }
+
+    /// The page that `request` asks for; none if the host sees no further one.
+    fn page(&mut self, request: &Request) -> Option<Result<Response>> {
+        if self.ahead > 0 && self.list.is_none() {
+            let next = match &self.paging {
+                Kind::Link(Source::Header("link")) => Some(Next::Link),
+                Kind::Count { at, step, to: Target::Query(parameter), .. } => {
+                    let step = match step {
+                        Step::Pages => Some(1),
+                        Step::Items => self.page_size,
+                    };
+                    step.map(|step| Next::Count { parameter, first: *at, step })
+                }
+                _ => None,
+            };
+            self.list = next.and_then(|next| self.host.start(request, next, self.ahead));
+        }
+        match self.list {
+            Some(list) => self.host.take(list, request),
+            None => Some(self.host.send(request.clone())),
+        }
+    }
+
+    /// From here on each page is requested when its turn comes.
+    fn stop_ahead(&mut self) {
+        self.ahead = 0;
+        if let Some(list) = self.list.take() {
+            self.host.stop(list);
+        }
     }
 
     /// The request for the page after `response`; none at the end.
@@ -224,29 +313,48 @@ impl<F: FnMut(Request) -> Result<Response>> Pages<F> {
                 }
                 // A parameter that the API does not know gives the same page for ever.
                 first_time(&mut self.seen, response.bytes(), "page", response)?;
+                let items = u64::try_from(count).unwrap_or(u64::MAX);
                 *at = at.saturating_add(match step {
-                    Step::Items => u64::try_from(count).unwrap_or(u64::MAX),
+                    Step::Items => items,
                     Step::Pages => 1,
                 });
-                to.set(request, &at.to_string(), &at.to_string()).map(Some)
+                let next = to.set(request, &at.to_string(), &at.to_string()).map(Some);
+                // Pages of another size than thought: what comes from ahead is not what follows this one.
+                if matches!(step, Step::Items) && *self.page_size.get_or_insert(items) != items {
+                    self.stop_ahead();
+                }
+                next
             }
         }
     }
 }
 
-impl<F: FnMut(Request) -> Result<Response>> Iterator for Pages<F> {
+impl<H: Host> Iterator for Pages<H> {
     type Item = Result<Response>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let page = self.next.take()?.and_then(|request| {
-            let response = (self.send)(request.clone())?;
-            Ok((request, response))
+        let page = match self.next.take()? {
+            Ok(request) => self.page(&request).map(|page| page.map(|response| (request, response))),
+            Err(error) => Some(Err(error)),
+        };
+        let page = page.map(|page| {
+            page.map(|(request, response)| {
+                // What is wrong with the way on is told after this page, which is good.
+                self.next = self.following(request, &response).transpose();
+                response
+            })
         });
-        Some(page.map(|(request, response)| {
-            // What is wrong with the way on is told after this page, which is good.
-            self.next = self.following(request, &response).transpose();
-            response
-        }))
+        if !matches!(self.next, Some(Ok(_))) {
+            self.stop_ahead();
+        }
+        page
+    }
+}
+
+impl<H: Host> Drop for Pages<H> {
+    /// A script that leaves the loop early needs no more pages.
+    fn drop(&mut self) {
+        self.stop_ahead();
     }
 }
 

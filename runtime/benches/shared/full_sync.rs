@@ -68,6 +68,7 @@ pub(crate) fn request(
         last_sync_date: None,
         checkpoint: None,
         cancel: CancellationToken::new(),
+        park: CancellationToken::new(),
         progress: tokio::sync::watch::Sender::new(terapi::sandbox::Progress::default()),
     }
 }

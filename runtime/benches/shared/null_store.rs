@@ -3,8 +3,8 @@
 use terapi::ids::{ConnectionName, ModelName, RunId, ScriptHash, ScriptName, StreamKey, SyncKey, Timestamp};
 use terapi::run::{LogLine, Run};
 use terapi::store::{
-    ChangePage, ChangesQuery, DeleteGuard, Entry, Lease, Listing, ModelRule, Pruned, Reset, Retention, RunStart,
-    SaveSummary, Script, Store, StoreError, StreamInfo, SyncState,
+    Change, ChangePage, ChangesQuery, DeleteGuard, DocumentKind, Entry, Lease, Listing, ModelRule, Pruned, Reset,
+    Retention, RunPage, RunStart, RunsQuery, SaveSummary, Script, Store, StoreError, StreamInfo, SyncState,
 };
 
 pub(crate) struct NullStore;
@@ -101,8 +101,58 @@ impl Store for NullStore {
         Ok(())
     }
 
-    fn put_script(&self, _: &Script, _: &[u8]) -> Result<(), StoreError> {
+    fn put_script(&self, script: &Script, _: &[u8]) -> Result<Script, StoreError> {
+        Ok(script.clone())
+    }
+
+    fn script_versions(&self, _: &ScriptName) -> Result<Vec<Script>, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn activate_script(&self, _: &ScriptName, _: u32) -> Result<Option<Script>, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn changes_of(&self, _: &StreamKey, _: &[String]) -> Result<Vec<Change>, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn watch(&self, _: &StreamKey) -> tokio::sync::watch::Receiver<u64> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn delete_connection(&self, _: &ConnectionName) -> Result<(), StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn document(&self, _: DocumentKind, _: &str) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
+    fn documents(
+        &self,
+        _: DocumentKind,
+        _: &str,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn put_document(&self, _: DocumentKind, _: &str, _: Option<&str>) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn forget_runs_before(&self, _: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn put_trace(&self, _: RunId, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn trace(&self, _: RunId) -> Result<Option<String>, StoreError> {
+        Ok(None)
     }
 
     fn scripts(&self) -> Result<Vec<Script>, StoreError> {
@@ -129,7 +179,7 @@ impl Store for NullStore {
         unimplemented!("not asked for by a run of the bench")
     }
 
-    fn runs(&self, _: Option<RunId>, _: usize) -> Result<Vec<Run>, StoreError> {
+    fn runs(&self, _: &RunsQuery) -> Result<RunPage, StoreError> {
         unimplemented!("not asked for by a run of the bench")
     }
 

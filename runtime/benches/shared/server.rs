@@ -21,8 +21,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, told something from the start.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg(SERVE)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,11 +1,17 @@
 //! Values of options that several commands share.
 
+use std::convert::Infallible;
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::Failed;
+use crate::config::units::{parse_count, parse_duration, parse_size};
+use crate::ids::{ConnectionName, ScriptName, Variant};
+use crate::runtime::Hidden;
 use crate::sandbox::{LimitOverrides, MAX_MEMORY};
 
 /// Limits of a script or a run.
@@ -34,14 +40,105 @@ impl LimitArgs {
                 .or(base.timeout_ms),
         }
     }
+
+    /// Those given here, if any is.
+    pub(super) fn given(&self) -> Option<LimitOverrides> {
+        let any = self.fuel.is_some() || self.memory_limit.is_some() || self.timeout.is_some();
+        any.then(|| self.over(&LimitOverrides::default()))
+    }
 }
 
-/// A JSON object given as text, or as a file's name.
+fn parse_memory(text: &str) -> Result<u64, String> {
+    let size = parse_size(text)?;
+    if size == 0 || size > MAX_MEMORY {
+        return Err(format!("a memory limit is from 64KiB to {}", crate::sandbox::bytes(MAX_MEMORY)));
+    }
+    Ok(size)
+}
+
+/// Which sync.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SyncArgs {
+    /// The connection
+    pub(super) connection: ConnectionName,
+    /// The script
+    pub(super) script: ScriptName,
+    /// Which of several syncs of this script on this connection
+    #[arg(long, default_value = "base", value_name = "NAME")]
+    pub(super) variant: Variant,
+}
+
+impl SyncArgs {
+    /// Its place in the API.
+    pub(super) fn path(&self) -> String {
+        format!("/v1/syncs/{}/{}/{}", self.connection, self.script, self.variant)
+    }
+}
+
+/// A secret: `-` for standard input, `@FILE` for a file, else the secret itself.
+#[derive(Clone)]
+pub(super) struct SecretArg(String);
+
+impl std::fmt::Debug for SecretArg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+impl FromStr for SecretArg {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl SecretArg {
+    /// The secret, read from where it is.
+    pub(super) fn read(&self) -> Result<Hidden, Failed> {
+        let text = match self.0.strip_prefix('@') {
+            Some(file) => std::fs::read_to_string(file)
+                .map_err(Failed::io(format_args!("read the secret from the file {file}")))?,
+            None if self.0 == "-" => stdin("the secret")?,
+            None => self.0.clone(),
+        };
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            return Err(Failed::new("the secret is empty"));
+        }
+        Ok(Hidden(text.to_owned()))
+    }
+
+    /// As it was given, where it is not to be read from elsewhere.
+    pub(super) fn literal(&self) -> &str {
+        &self.0
+    }
+}
+
+fn stdin(what: &str) -> Result<String, Failed> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(Failed::io(format_args!("read {what} from standard input")))?;
+    Ok(text)
+}
+
+/// JSON given as text, as a file's name, or as `-` for standard input.
 pub(super) fn json_or_file(what: &str, given: &str) -> Result<String, Failed> {
-    if given.trim_start().starts_with(['{', '[', '"']) {
+    let trimmed = given.trim();
+    if trimmed == "-" {
+        return stdin(what);
+    }
+    // Numbers, `true` and `null` are JSON as well, unless there is such a file.
+    let scalar = serde_json::from_str::<serde_json::Value>(trimmed).is_ok() && !Path::new(given).exists();
+    if trimmed.starts_with(['{', '[', '"']) || scalar {
         return Ok(given.to_owned());
     }
     std::fs::read_to_string(given).map_err(Failed::io(format_args!("read {what} from the file {given}")))
+}
+
+/// The same for a JSON object.
+pub(super) fn object(what: &str, given: &str) -> Result<serde_json::Map<String, serde_json::Value>, Failed> {
+    let text = json_or_file(what, given)?;
+    serde_json::from_str(&text).map_err(|error| Failed::new(format!("{what} is not a JSON object: {error}")))
 }
 
 /// A script is meant as a file if it looks like a path or there is such a file.
@@ -53,59 +150,33 @@ pub(super) fn read_script(path: &str) -> Result<Vec<u8>, Failed> {
     std::fs::read(path).map_err(Failed::io(format_args!("read the script {path}")))
 }
 
-/// A number with a binary unit.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" | "kb" => 1 << 10,
-        "m" | "mib" | "mb" => 1 << 20,
-        "g" | "gib" | "gb" => 1 << 30,
-        _ => return Err("use a number with KiB, MiB or GiB, such as 64MiB".to_owned()),
-    };
-    let number: u64 = number.parse().map_err(|_| "use a number with KiB, MiB or GiB, such as 64MiB".to_owned())?;
-    number.checked_mul(factor).ok_or_else(|| "that is too much".to_owned())
-}
-
-fn parse_memory(text: &str) -> Result<u64, String> {
-    let size = parse_size(text)?;
-    if size == 0 || size > MAX_MEMORY {
-        return Err(format!("a memory limit is from 64KiB to {}", crate::sandbox::bytes(MAX_MEMORY)));
+/// A path with a query.
+pub(super) fn with_query<'a>(path: &str, pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in pairs {
+        query.append_pair(name, &value);
     }
-    Ok(size)
+    let query = query.finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
-/// A number with a decimal unit.
-fn parse_count(text: &str) -> Result<u64, String> {
-    let plain: String = text.chars().filter(|c| *c != '_' && *c != ',').collect();
-    let digits = plain.find(|c: char| !c.is_ascii_digit()).unwrap_or(plain.len());
-    let (number, unit) = plain.split_at(digits);
-    let factor: u64 = match unit {
-        "" => 1,
-        "k" | "K" => 1_000,
-        "M" => 1_000_000,
-        "G" => 1_000_000_000,
-        _ => return Err("use a number, with K, M or G if you like, such as 500M".to_owned()),
-    };
-    let number: u64 =
-        number.parse().map_err(|_| "use a number, with K, M or G if you like, such as 500M".to_owned())?;
-    number.checked_mul(factor).ok_or_else(|| "that is too much".to_owned())
-}
-
-/// A number of milliseconds, seconds, minutes, hours or days.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "use a number with ms, s, m, h or d, such as 90s".to_owned();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let factor: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" | "min" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(factor).map(Duration::from_millis).ok_or_else(|| "that is too long".to_owned())
+/// Asks on a terminal; elsewhere it has to be said beforehand.
+pub(super) fn confirm(yes: bool, question: &str) -> Result<(), Failed> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Failed::coded(
+            "not-confirmed",
+            format!("{question} Say so with --yes: there is no terminal to ask on"),
+        ));
+    }
+    anstream::eprint!("{question} [y/N] ");
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(Failed::io("read the answer"))?;
+    if matches!(line.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failed::coded("not-confirmed", "nothing was done"))
+    }
 }

@@ -1,14 +1,17 @@
 //! `terapi demo`: the product in two minutes, with words a newcomer understands.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 
 use super::{Failed, output};
 use crate::demo::api::{DemoApi, DemoApiOptions};
-use crate::demo::script;
+use crate::demo::{SCRIPTS, script};
 use crate::ids::{ConnectionName, StreamKey, Variant};
 use crate::run::Outcome;
 use crate::runtime::{Execution, Runtime};
@@ -18,7 +21,17 @@ use crate::store::{Action, ChangesQuery};
 
 /// Show what Terapi does, with a local API and scripts that it brings along
 #[derive(Debug, Args)]
-pub(super) struct Demo {}
+#[command(after_help = "Its parts alone, to try the service with:
+  terapi demo --write-scripts scripts
+  terapi demo --serve-api 127.0.0.1:9911")]
+pub(super) struct Demo {
+    /// Only write the example scripts, compiled, to this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "serve_api")]
+    write_scripts: Option<PathBuf>,
+    /// Only serve the demo's API at this address, until it is stopped
+    #[arg(long, value_name = "ADDRESS")]
+    serve_api: Option<SocketAddr>,
+}
 
 const REPOSITORY: &str = r#"{"repository": "terapi/demo"}"#;
 
@@ -32,6 +45,12 @@ struct Stage {
 
 impl Demo {
     pub(super) async fn run(self) -> Result<ExitCode, Failed> {
+        if let Some(dir) = self.write_scripts {
+            return write_scripts(&dir);
+        }
+        if let Some(address) = self.serve_api {
+            return serve_api(address).await;
+        }
         let dir = std::env::temp_dir().join(format!("terapi-demo-{}", std::process::id()));
         let shown = show(&dir).await;
         // The demo's data is of no use to anybody later.
@@ -40,7 +59,27 @@ impl Demo {
     }
 }
 
-async fn show(dir: &std::path::Path) -> Result<(), Failed> {
+fn write_scripts(dir: &Path) -> Result<ExitCode, Failed> {
+    std::fs::create_dir_all(dir).map_err(Failed::io(format_args!("create the folder {}", dir.display())))?;
+    for (name, bytes) in SCRIPTS {
+        let path = dir.join(format!("{name}.wasm"));
+        std::fs::write(&path, bytes).map_err(Failed::io(format_args!("write {}", path.display())))?;
+        anstream::println!("{}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve_api(address: SocketAddr) -> Result<ExitCode, Failed> {
+    let options = DemoApiOptions { issues: 1_000, members: 60, ..DemoApiOptions::default() };
+    let api = DemoApi::start_at(address, options).await;
+    let api = api.map_err(Failed::io(format_args!("start the demo's API at {address}")))?;
+    anstream::println!("{}", api.url());
+    let stop = CancellationToken::new();
+    super::serve::stop_on_signal(stop).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(dir: &Path) -> Result<(), Failed> {
     let options =
         DemoApiOptions { issues: 1_000, members: 60, refuse_every: NonZeroU64::new(9), ..DemoApiOptions::default() };
     let api = DemoApi::start(options).await.map_err(Failed::io("start the demo's API"))?;
@@ -86,7 +125,7 @@ async fn show(dir: &std::path::Path) -> Result<(), Failed> {
     let create = stage.load("create-issue").await?;
     let input = r#"{"repository": "terapi/demo", "title": "Please add dark mode", "labels": ["idea"]}"#;
     let (run, answer) = stage.runtime.action(stage.execution(&create, "{}")?, input.to_owned()).await?;
-    output::run_summary(&run);
+    output::run_summary(&run.clone().into());
     say(&format!("  it answered {}", answer.unwrap_or_default()));
     stage.api.forget_requests();
     stage.sync(&issues, REPOSITORY).await?;
@@ -102,19 +141,19 @@ async fn show(dir: &std::path::Path) -> Result<(), Failed> {
     let mut execution = stage.execution(&misbehaving, r#"{"repository": "terapi/demo", "mistake": "hoards"}"#)?;
     execution.limits = Limits { memory: 2 << 20, ..Limits::default() };
     execution.variant = "hoards".parse().map_err(|error| Failed::new(format!("{error}")))?;
-    output::run_summary(&stage.runtime.sync(execution).await?);
+    output::run_summary(&stage.runtime.sync(execution).await?.into());
     say("What it had saved before is kept; nothing was deleted, and nothing else noticed.");
 
     stage.step("A script that never ends, with 100 million units of fuel");
     let mut execution = stage.execution(&misbehaving, r#"{"repository": "terapi/demo", "mistake": "loops"}"#)?;
     execution.limits = Limits { fuel: 100_000_000, ..Limits::default() };
     execution.variant = "loops".parse().map_err(|error| Failed::new(format!("{error}")))?;
-    output::run_summary(&stage.runtime.sync(execution).await?);
+    output::run_summary(&stage.runtime.sync(execution).await?.into());
 
     stage.step("A script that wants to go where nobody allowed it to");
     let mut execution = stage.execution(&members, "{}")?;
     execution.policy.allowed_hosts.clear();
-    output::run_summary(&stage.runtime.sync(execution).await?);
+    output::run_summary(&stage.runtime.sync(execution).await?.into());
 
     let bold = output::BOLD;
     say("");
@@ -151,7 +190,7 @@ impl Stage {
 
     async fn sync(&self, script: &Arc<sandbox::Script>, config: &str) -> Result<(), Failed> {
         let run = self.runtime.sync(self.execution(script, config)?).await?;
-        output::run_summary(&run);
+        output::run_summary(&run.clone().into());
         match run.outcome {
             Some(Outcome::Succeeded) => Ok(()),
             _ => Err(Failed::new("a run of the demo failed")),
@@ -180,7 +219,7 @@ impl Stage {
                 of(Action::Deleted)
             ));
             for change in all.iter().take(3) {
-                let style = output::action_style(change.action);
+                let style = output::action_style(change.action.word());
                 let data: String = change.data.chars().take(88).collect();
                 let dim = output::DIM;
                 say(&format!("            {style}{:<7}{style:#} {dim}{data} …{dim:#}", change.action.word()));

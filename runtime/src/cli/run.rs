@@ -6,22 +6,29 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::Method;
 use tokio::sync::watch;
 
-use super::args::{LimitArgs, json_or_file, looks_like_file, read_script};
-use super::{Context, Failed, output};
+use super::args::{LimitArgs, SyncArgs, json_or_file, looks_like_file, read_script};
+use super::client::Content;
+use super::{Context, Failed, call, output, trigger};
+use crate::api::views::{RunView, ScriptView};
 use crate::egress::HostPattern;
-use crate::ids::{ConnectionName, Variant};
-use crate::run::{Outcome, RunKind};
-use crate::runtime::Execution;
-use crate::sandbox::{LimitOverrides, Limits, Progress};
+use crate::ids::{ConnectionName, ScriptName, SyncKey, Variant};
+use crate::run::RunKind;
+use crate::runtime::{Execution, Runtime, RuntimeError};
+use crate::sandbox::{LimitOverrides, Progress};
 use crate::store::Reset;
 
 /// Run one sync (or action) now, from a file or a deployed script
 #[derive(Debug, Args)]
-#[command(after_help = "Nothing leaves the sandbox unless you allow it. Example:
+#[command(
+    after_help = "A file needs no deployment, and nothing leaves the sandbox unless you allow it. Where there is a \
+connection of that name, what its integration allows is allowed, and its credential is used. On a server a name \
+triggers the sync. Example:
   terapi run github-issues.wasm --connection acme --config '{\"repository\": \"rust-lang/cargo\"}' \\
-      --allow-host api.github.com")]
+      --allow-host api.github.com"
+)]
 pub(super) struct RunArgs {
     /// A component file, or the name of a deployed script
     script: String,
@@ -31,9 +38,9 @@ pub(super) struct RunArgs {
     /// Which of several syncs of this script on this connection
     #[arg(long, default_value = "base", value_name = "NAME")]
     variant: Variant,
-    /// The script's configuration: a JSON object, or a file with one
-    #[arg(long, default_value = "{}", value_name = "JSON|FILE")]
-    config: String,
+    /// The script's configuration: a JSON object, or a file with one [default: the sync's, if there is one]
+    #[arg(long, value_name = "JSON|FILE")]
+    config: Option<String>,
     /// An action's input: JSON, or a file with it
     #[arg(long, value_name = "JSON|FILE")]
     input: Option<String>,
@@ -45,7 +52,7 @@ pub(super) struct RunArgs {
     /// A network that is not public and may be reached all the same, such as 10.0.0.0/8
     #[arg(long, value_name = "CIDR")]
     allow_network: Vec<ipnet::IpNet>,
-    /// The API's base URL, instead of the script's own
+    /// The API's base URL, instead of the connection's or the script's own
     #[arg(long, value_name = "URL")]
     base_url: Option<url::Url>,
     /// Let this run delete as much as it finds to delete
@@ -59,33 +66,17 @@ pub(super) struct RunArgs {
     empty: bool,
 }
 
+const INPUT_OF_A_SYNC: &str = "--input is for actions; a sync is configured with --config";
+
 impl RunArgs {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode, Failed> {
-        let file = if looks_like_file(&self.script) { Some(read_script(&self.script)?) } else { None };
-        let config = json_or_file("the configuration", &self.config)?;
-        let runtime = context.open()?;
-        let (script, name, own) = if let Some(bytes) = file {
-            let script = runtime.load(bytes).await?;
-            let name = script.manifest.name.clone();
-            (script, name, LimitOverrides::default())
-        } else {
-            let name = self.script.parse().map_err(|error| Failed::new(format!("{error}")))?;
-            let (script, own) = runtime.deployed(&name).await?;
-            (script, name, own)
-        };
-        let kind = script.manifest.kind;
-        let mut execution = Execution::new(script, self.connection);
-        execution.name = name;
-        execution.variant = self.variant;
-        execution.config = config;
-        execution.limits = Limits::default().with(&self.limits.over(&own));
-        execution.policy.allowed_hosts = self.allow_host;
-        execution.policy.private_networks = self.allow_network;
-        if self.base_url.is_some() {
-            execution.policy.base_url = self.base_url;
+        if context.server.is_some() {
+            return self.run_there(context).await;
         }
-        execution.guard.allow = self.allow_deletes;
-
+        let file = if looks_like_file(&self.script) { Some(read_script(&self.script)?) } else { None };
+        let runtime = context.open()?;
+        let execution = self.execution(context, &runtime, file).await?;
+        let kind = execution.script.manifest.kind;
         let cancel = execution.cancel.clone();
         tokio::spawn(async move {
             if tokio::signal::ctrl_c().await.is_ok() {
@@ -97,23 +88,20 @@ impl RunArgs {
             runtime.action(execution, input).await?
         } else {
             if self.input.is_some() {
-                return Err(Failed::new("--input is for actions; a sync is configured with --config"));
+                return Err(Failed::usage(INPUT_OF_A_SYNC));
             }
             if self.reset {
-                let sync = crate::ids::SyncKey {
-                    script: execution.name.clone(),
-                    connection: execution.connection.clone(),
-                    variant: execution.variant.clone(),
-                };
                 let models = execution.script.manifest.models.iter().map(|model| model.name.clone());
                 let mode = if self.empty { Reset::Empty { models: models.collect() } } else { Reset::Refetch };
-                runtime.reset(sync, mode).await?;
+                runtime.reset(self.key(&execution.name), mode).await?;
             }
             let bar = watch_progress(execution.progress.subscribe());
             let run = runtime.sync(execution).await;
             bar.abort();
             (run?, None)
         };
+        let run = RunView::from(run);
+        let code = trigger::exit_code(&run);
         match (context.json, &output) {
             (true, _) => {
                 let mut value = serde_json::to_value(&run).map_err(|error| Failed::new(error.to_string()))?;
@@ -123,17 +111,119 @@ impl RunArgs {
                 output::json(&value)?;
             }
             (false, Some(output)) => {
-                anstream::println!("{output}");
+                anstream::println!("{}", output::printable(output));
             }
             (false, None) => {
                 output::run_summary(&run);
-                if run.outcome == Some(Outcome::Succeeded) && kind == RunKind::Sync {
+                if code == ExitCode::SUCCESS && kind == RunKind::Sync {
                     let dim = output::DIM;
                     anstream::println!("  {dim}read      terapi records{dim:#}");
                 }
             }
         }
-        Ok(if run.outcome == Some(Outcome::Succeeded) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(code)
+    }
+
+    fn key(&self, script: &ScriptName) -> SyncKey {
+        SyncKey { script: script.clone(), connection: self.connection.clone(), variant: self.variant.clone() }
+    }
+
+    /// The run as the flags say, and where they say nothing, as script, sync and connection do.
+    async fn execution(
+        &self,
+        context: &Context,
+        runtime: &Runtime,
+        file: Option<Vec<u8>>,
+    ) -> Result<Execution, Failed> {
+        let (script, name, mut own) = if let Some(bytes) = file {
+            let script = runtime.load(bytes).await?;
+            let name = script.manifest.name.clone();
+            (script, name, LimitOverrides::default())
+        } else {
+            let name = self.script.parse::<ScriptName>()?;
+            let (script, row) = runtime.deployed(&name).await?;
+            (script, name, serde_json::from_str(&row.limits).unwrap_or_default())
+        };
+        let mut config = "{}".to_owned();
+        match runtime.sync_status(&self.key(&name)).await {
+            Ok(status) => {
+                let limits = status.sync.limits;
+                config = status.sync.config;
+                own = LimitOverrides {
+                    fuel: limits.fuel.or(own.fuel),
+                    memory: limits.memory.or(own.memory),
+                    timeout_ms: limits.timeout_ms.or(own.timeout_ms),
+                };
+            }
+            Err(RuntimeError::Unknown { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(given) = &self.config {
+            config = json_or_file("the configuration", given)?;
+        }
+        let mut execution = Execution::new(script, self.connection.clone());
+        match runtime.policy(&self.connection).await {
+            Ok(policy) => {
+                let own_base = execution.policy.base_url.take();
+                execution.policy = (*policy).clone();
+                execution.policy.base_url = execution.policy.base_url.or(own_base);
+            }
+            Err(RuntimeError::Unknown { what: "connection", .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        execution.name = name;
+        execution.variant = self.variant.clone();
+        execution.config = config;
+        execution.limits = context.config.runs.limits().with(&self.limits.over(&own));
+        execution.policy.allowed_hosts.extend(self.allow_host.iter().cloned());
+        execution.policy.private_networks.extend(&self.allow_network);
+        if let Some(base_url) = &self.base_url {
+            execution.policy.base_url = Some(base_url.clone());
+        }
+        execution.guard.allow = self.allow_deletes;
+        Ok(execution)
+    }
+
+    /// On a server: a sync that is there, or an action.
+    async fn run_there(self, context: &Context) -> Result<ExitCode, Failed> {
+        if looks_like_file(&self.script) {
+            let script = &self.script;
+            return Err(Failed::usage(format!(
+                "a server runs what is deployed: `terapi script add {script}` first, and then run it by its name"
+            )));
+        }
+        let own = self.config.is_some()
+            || self.limits.given().is_some()
+            || !self.allow_host.is_empty()
+            || !self.allow_network.is_empty()
+            || self.base_url.is_some();
+        if own {
+            return Err(Failed::usage(
+                "--config, limits, --allow-host, --allow-network and --base-url are for runs on a data directory: on a \
+                 server set them with `terapi sync change` and `terapi integration put`",
+            ));
+        }
+        let client = context.client()?;
+        let name: ScriptName = self.script.parse()?;
+        let script: ScriptView = client.get(&format!("/v1/scripts/{name}")).await?;
+        if script.manifest.get("kind").and_then(|kind| kind.as_str()) == Some("action") {
+            let input = json_or_file("the input", self.input.as_deref().unwrap_or("{}"))?;
+            return call::call(context, &client, &self.connection, &name, input, &[]).await;
+        }
+        if self.input.is_some() {
+            return Err(Failed::usage(INPUT_OF_A_SYNC));
+        }
+        let sync = SyncArgs { connection: self.connection, script: name, variant: self.variant };
+        if self.reset {
+            let body = Content::json(&serde_json::json!({ "empty": self.empty }))?;
+            client.text(Method::POST, &format!("{}/reset", sync.path()), body).await?;
+        }
+        let triggered = trigger::trigger(&client, &sync, self.allow_deletes, true).await?;
+        match (&triggered.run, context.json) {
+            // As a run on a data directory is answered.
+            (Some(run), true) => output::json(run).map(|()| trigger::exit_code(run)),
+            _ => trigger::show(context, &sync, &triggered),
+        }
     }
 }
 

@@ -1,117 +1,121 @@
-//! `terapi runs` and `terapi logs`
+//! `terapi runs`
 
 use std::process::ExitCode;
 
 use clap::Args;
+use reqwest::Method;
 
+use super::args::with_query;
+use super::client::{Client, Content, Page, parse};
 use super::{Context, Failed, output};
-use crate::ids::RunId;
-use crate::run::{Level, Outcome, Run};
-use crate::store::RunsQuery;
+use crate::api::views::{ExchangeView, RunView};
+use crate::ids::{ConnectionName, RunId, ScriptName};
+use crate::sandbox::bytes;
 
-/// List runs, the newest first, or show one
+/// List runs, the newest first, or show one with its requests
 #[derive(Debug, Args)]
 pub(super) struct Runs {
     /// Show this run
     run: Option<RunId>,
+    /// Only those of this connection
+    #[arg(long, value_name = "NAME")]
+    connection: Option<ConnectionName>,
+    /// Only those of this script
+    #[arg(long, value_name = "NAME")]
+    script: Option<ScriptName>,
     /// How many to list
-    #[arg(long, default_value_t = 20)]
-    limit: usize,
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    limit: u64,
     /// List those before this one
     #[arg(long, value_name = "RUN")]
     before: Option<RunId>,
 }
 
 impl Runs {
-    pub(super) fn run(self, context: &Context) -> Result<ExitCode, Failed> {
-        let runtime = context.open()?;
+    pub(super) async fn run(self, context: &Context) -> Result<ExitCode, Failed> {
+        let client = context.client()?;
         if let Some(id) = self.run {
-            let run = runtime.store().run(id)?.ok_or_else(|| unknown(id))?;
-            if context.json {
-                output::json(&run)?;
-            } else {
+            let text = client.text(Method::GET, &format!("/v1/runs/{id}"), Content::None).await?;
+            output::answer(context, &text, |run: RunView| {
                 output::run_summary(&run);
-            }
+                show_trace(run.trace.unwrap_or_default());
+                Ok(())
+            })?;
             return Ok(ExitCode::SUCCESS);
         }
-        let query = RunsQuery { before: self.before, ..RunsQuery::newest(self.limit) };
-        let runs = runtime.store().runs(&query)?.runs;
+        let query = [
+            ("connection", self.connection.map(|it| it.to_string())),
+            ("script", self.script.map(|it| it.to_string())),
+            ("after", self.before.map(|it| it.to_string())),
+        ];
+        let query: Vec<_> = query.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let page = list(&client, query, usize::try_from(self.limit).unwrap_or(usize::MAX)).await?;
         if context.json {
-            output::json(&runs)?;
-        } else if runs.is_empty() {
-            anstream::println!("no runs yet: terapi run SCRIPT");
-        } else {
-            let rows = runs.iter().map(row).collect();
-            output::table(
-                &["run", "script", "connection", "started", ">took", "outcome", ">added", ">updated", ">deleted"],
-                rows,
-            );
+            output::json(&page)?;
+            return Ok(ExitCode::SUCCESS);
         }
+        let columns = ["run", "script", "connection", "started", ">took", "outcome", ">added", ">updated", ">deleted"];
+        output::list(context, page.items, "no runs yet: terapi run SCRIPT", &columns, |run| row(&run))?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn row(run: &Run) -> Vec<String> {
+/// The newest `limit` runs. A page of the API may have fewer and still not be the last.
+pub(super) async fn list(client: &Client, query: Vec<(&str, String)>, limit: usize) -> Result<Page, Failed> {
+    let mut items = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let mut query: Vec<_> = query.clone();
+        if let Some(after) = after.take() {
+            query.retain(|(name, _)| *name != "after");
+            query.push(("after", after));
+        }
+        query.push(("limit", (limit - items.len()).to_string()));
+        let page: Page = client.get(&with_query("/v1/runs", query)).await?;
+        items.extend(page.items);
+        match page.next {
+            Some(next) if items.len() < limit => after = Some(next),
+            next => return Ok(Page { items, next }),
+        }
+    }
+}
+
+/// The newest run.
+pub(super) async fn newest(client: &Client) -> Result<RunView, Failed> {
+    let page = list(client, Vec::new(), 1).await?;
+    let run = page.items.first().ok_or_else(|| Failed::new("no runs yet: terapi run SCRIPT"))?;
+    parse(run.get())
+}
+
+fn row(run: &RunView) -> Vec<String> {
     vec![
         run.id.to_string(),
-        run.sync.script.to_string(),
-        run.sync.connection.to_string(),
-        run.started_at.to_string().replace('T', " ").chars().take(19).collect(),
+        run.script.to_string(),
+        run.connection.to_string(),
+        output::time(run.started_at),
         output::millis(run.usage.wall_ms),
-        run.outcome.as_ref().map_or("running", Outcome::code).to_owned(),
+        run.outcome.as_ref().map_or("running", |outcome| &outcome.code).to_owned(),
         output::count(run.changes.added),
         output::count(run.changes.updated),
         output::count(run.changes.deleted),
     ]
 }
 
-/// Show the log of a run
-#[derive(Debug, Args)]
-pub(super) struct Logs {
-    /// Which run; the newest if none is named
-    run: Option<RunId>,
-}
-
-impl Logs {
-    pub(super) fn run(self, context: &Context) -> Result<ExitCode, Failed> {
-        let runtime = context.open()?;
-        let store = runtime.store();
-        let id = match self.run {
-            Some(id) => store.run(id)?.ok_or_else(|| unknown(id))?.id,
-            None => {
-                store
-                    .runs(&RunsQuery::newest(1))?
-                    .runs
-                    .first()
-                    .ok_or_else(|| Failed::new("no runs yet: terapi run SCRIPT"))?
-                    .id
-            }
-        };
-        for line in store.log(id)? {
-            if context.json {
-                output::json(&line)?;
-                continue;
-            }
-            let (word, style) = match line.level {
-                Level::Debug => ("debug", output::DIM),
-                Level::Info => ("info ", output::GREEN),
-                Level::Warn => ("warn ", output::YELLOW),
-                Level::Error => ("error", output::RED),
-            };
-            let dim = output::DIM;
-            let fields = line.fields.unwrap_or_default();
-            let text = printable(&line.message);
-            anstream::println!("{dim}{}{dim:#} {style}{word}{style:#} {text} {dim}{fields}{dim:#}", line.at);
-        }
-        Ok(ExitCode::SUCCESS)
+fn show_trace(trace: Vec<ExchangeView>) {
+    if trace.is_empty() {
+        return;
     }
-}
-
-/// A script's text must not steer the terminal.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
-}
-
-fn unknown(id: RunId) -> Failed {
-    Failed { code: Some("unknown-run"), message: format!("there is no run {id}: `terapi runs` lists them") }
+    anstream::println!();
+    let rows = trace.into_iter().map(|it| {
+        vec![
+            it.at.0.to_string().get(11..23).unwrap_or_default().to_owned(),
+            it.method,
+            output::printable(&it.url),
+            it.error.or(it.status.map(|status| status.to_string())).unwrap_or_default(),
+            output::millis(it.took_ms),
+            if it.waited_ms == 0 { String::new() } else { output::millis(it.waited_ms) },
+            bytes(it.bytes),
+        ]
+    });
+    output::table(&["at", "method", "url", "answer", ">took", ">waited", ">size"], rows.collect());
 }

@@ -7,14 +7,15 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::Method;
 
-use super::args::parse_duration;
+use super::client::{Content, parse};
 use super::run::Hidden;
 use super::{Context, Failed, output};
-use crate::clock::{Clock as _, SystemClock};
+use crate::api::{PrunedView, RetentionView};
+use crate::config::units::parse_duration;
 use crate::sandbox::bytes;
 use crate::store::embedded::{self, Copied, EmbeddedStore, Problems, StoreOptions};
-use crate::store::{Retention, Store as _};
 
 /// Check, copy and rescue the data directory, and decide how long it keeps what
 #[derive(Debug, Subcommand)]
@@ -72,6 +73,9 @@ pub(super) struct RetentionArgs {
     /// Deleted records are forgotten after so long, such as 30d; `off` keeps them
     #[arg(long, value_name = "TIME|off")]
     tombstones: Option<Age>,
+    /// Runs are forgotten with their logs after so long, such as 30d; `off` keeps them
+    #[arg(long, value_name = "TIME|off")]
+    runs: Option<Age>,
 }
 
 /// Milliseconds, or for ever.
@@ -91,38 +95,42 @@ impl FromStr for Age {
 }
 
 impl StoreCommand {
-    pub(super) fn run(self, context: &Context) -> Result<ExitCode, Failed> {
+    pub(super) async fn run(self, context: &Context) -> Result<ExitCode, Failed> {
+        if !matches!(self, Self::Retention(_) | Self::Prune) {
+            context.only_here("`terapi store`, except for `retention` and `prune`,")?;
+        }
         match self {
             Self::Verify => return verify(context),
             Self::Salvage { to } => salvage(context, &to)?,
             Self::Backup { to } => {
                 let bar = bar();
-                let copied =
-                    embedded::backup(&context.data_dir, &to, &mut |done, total| show_progress(&bar, done, total));
+                let copied = embedded::backup(&context.store_dir(), &to, &mut |done, total| {
+                    show_progress(&bar, done, total);
+                });
                 drop(bar);
                 say_copied(context, "backed up", &to, &copied?)?;
             }
             Self::Restore { from } => {
                 let bar = bar();
-                let to = &context.data_dir;
+                let to = &context.store_dir();
                 let copied = embedded::restore(&from, to, &mut |done, total| show_progress(&bar, done, total));
                 drop(bar);
                 say_copied(context, "restored", to, &copied?)?;
             }
             Self::Stats => stats(context)?,
-            Self::Retention(args) => retention(context, &args)?,
+            Self::Retention(args) => retention(context, &args).await?,
             Self::Prune => {
-                let pruned = open(context)?.prune(SystemClock.now())?;
-                if context.json {
-                    output::json(&pruned)?;
-                } else {
-                    let green = output::GREEN.bold();
-                    anstream::println!(
-                        "{green}pruned{green:#}  {} records lost their content, {} deleted ones are forgotten",
+                let text = context.client()?.text(Method::POST, "/v1/retention/prune", Content::None).await?;
+                output::answer(context, &text, |pruned: PrunedView| {
+                    let what = format!(
+                        "{} records lost their content; {} deleted ones and {} runs are forgotten",
                         output::count(pruned.records),
-                        output::count(pruned.tombstones)
+                        output::count(pruned.tombstones),
+                        output::count(pruned.runs)
                     );
-                }
+                    output::done(context, "pruned", what);
+                    Ok(())
+                })?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -130,13 +138,13 @@ impl StoreCommand {
 }
 
 fn open(context: &Context) -> Result<EmbeddedStore, Failed> {
-    Ok(EmbeddedStore::open(&context.data_dir, &StoreOptions::default())?)
+    Ok(EmbeddedStore::open(&context.store_dir(), &StoreOptions::default())?)
 }
 
 fn verify(context: &Context) -> Result<ExitCode, Failed> {
     let bar = bar();
     let options = StoreOptions::default();
-    let found = embedded::verify(&context.data_dir, &options, &mut |done, total| show_progress(&bar, done, total));
+    let found = embedded::verify(&context.store_dir(), &options, &mut |done, total| show_progress(&bar, done, total));
     drop(bar);
     let found = found?;
     let whole = found.problems.count() == 0;
@@ -144,7 +152,7 @@ fn verify(context: &Context) -> Result<ExitCode, Failed> {
         output::json(&found)?;
     } else {
         let (style, word) = if whole { (output::GREEN.bold(), "whole") } else { (output::RED.bold(), "damaged") };
-        anstream::println!("{style}{word}{style:#}  {}", context.data_dir.display());
+        anstream::println!("{style}{word}{style:#}  {}", context.store_dir().display());
         anstream::println!("  records   {}, each where the index says", output::count(found.records));
         anstream::println!(
             "  log       {} in {}, {}, {}",
@@ -160,20 +168,20 @@ fn verify(context: &Context) -> Result<ExitCode, Failed> {
     }
     let count = found.problems.count();
     let problems = if count == 1 { "one problem was found".to_owned() } else { format!("{count} problems were found") };
-    Err(Failed {
-        code: Some("store-corrupt"),
-        message: format!(
+    Err(Failed::coded(
+        "store-corrupt",
+        format!(
             "{problems}. Where nothing else is said: restore a backup with `terapi store restore`, or rescue what is \
              readable with `terapi store salvage --to DIR`"
         ),
-    })
+    ))
 }
 
 fn salvage(context: &Context, to: &Path) -> Result<(), Failed> {
     let bar = bar();
     let options = StoreOptions::default();
     let report =
-        embedded::salvage(&context.data_dir, to, &options, &mut |done, total| show_progress(&bar, done, total));
+        embedded::salvage(&context.store_dir(), to, &options, &mut |done, total| show_progress(&bar, done, total));
     drop(bar);
     let report = report?;
     if context.json {
@@ -253,37 +261,33 @@ fn stats(context: &Context) -> Result<(), Failed> {
     Ok(())
 }
 
-fn retention(context: &Context, args: &RetentionArgs) -> Result<(), Failed> {
-    let store = open(context)?;
-    let mut retention = store.retention()?;
-    if let Some(Age(age)) = args.payloads {
-        retention.payloads_ms = age;
+async fn retention(context: &Context, args: &RetentionArgs) -> Result<(), Failed> {
+    const PATH: &str = "/v1/retention";
+    let client = context.client()?;
+    let mut text = client.text(Method::GET, PATH, Content::None).await?;
+    if args.payloads.is_some() || args.tombstones.is_some() || args.runs.is_some() {
+        let mut retention: RetentionView = parse(&text)?;
+        let set = |place: &mut Option<u64>, given: Option<Age>| {
+            if let Some(Age(age)) = given {
+                *place = age;
+            }
+        };
+        set(&mut retention.payloads_ms, args.payloads);
+        set(&mut retention.tombstones_ms, args.tombstones);
+        set(&mut retention.runs_ms, args.runs);
+        text = client.text(Method::PUT, PATH, Content::json(&retention)?).await?;
     }
-    if let Some(Age(age)) = args.tombstones {
-        retention.tombstones_ms = age;
-    }
-    if args.payloads.is_some() || args.tombstones.is_some() {
-        store.set_retention(&retention)?;
-    }
-    if context.json {
-        return output::json(&retention);
-    }
-    let Retention { payloads_ms, tombstones_ms, runs_ms } = retention;
-    anstream::println!("payloads     {}", words(payloads_ms));
-    anstream::println!("tombstones   {}", words(tombstones_ms));
-    anstream::println!("runs         {}", words(runs_ms));
-    Ok(())
+    output::answer(context, &text, |retention: RetentionView| {
+        let RetentionView { payloads_ms, tombstones_ms, runs_ms } = retention;
+        anstream::println!("payloads     {}", words(payloads_ms));
+        anstream::println!("tombstones   {}", words(tombstones_ms));
+        anstream::println!("runs         {}", words(runs_ms));
+        Ok(())
+    })
 }
 
-/// How long something is kept, in the largest unit that says it exactly.
 fn words(age: Option<u64>) -> String {
-    let Some(ms) = age else { return "kept for ever".to_owned() };
-    for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
-        if ms.is_multiple_of(length) && ms > 0 {
-            return format!("kept for {}{unit}", output::count(ms / length));
-        }
-    }
-    format!("kept for {ms}ms")
+    age.map_or_else(|| "kept for ever".to_owned(), |ms| format!("kept for {}", output::exact(ms)))
 }
 
 fn some(count: u64, noun: &str) -> String {

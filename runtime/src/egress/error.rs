@@ -6,6 +6,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -37,6 +38,20 @@ pub enum EgressError {
     /// The run has used up a budget.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
+    /// The connection's credential is no longer good, or cannot be used at all.
+    #[error("the connection's credential is refused: {0}; reconnect the account")]
+    CredentialRefused(String),
+    /// The connection's credential cannot be had right now.
+    #[error("the connection's credential cannot be had right now: {0}; try again later")]
+    CredentialUnavailable(String),
+    /// The API has failed again and again, and is left alone for a while.
+    #[error("`{host}` has failed again and again: no requests are sent to it for {} s", .retry_after.as_secs_f64().ceil())]
+    CircuitOpen {
+        /// The host as the script named it.
+        host: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// This machine cannot make requests at all.
     #[error("the HTTP client could not be set up: {0}")]
     Setup(String),
@@ -53,6 +68,9 @@ impl EgressError {
             Self::BodyTooLarge(_) => "body-too-large",
             Self::Transport(_) => "transport",
             Self::Exhausted(_) => "exhausted",
+            Self::CredentialRefused(_) => "credential-refused",
+            Self::CredentialUnavailable(_) => "credential-unavailable",
+            Self::CircuitOpen { .. } => "circuit-open",
             Self::Setup(_) => "setup",
         }
     }

@@ -7,52 +7,76 @@
 //! 1. method and URL: WHATWG URL, absolute or a path on the base URL, no userinfo, `https` or `http` (`request`)
 //! 2. scheme, host and port against the allowed hosts (`policy`)
 //! 3. a host that is an address, or a name for one, against the networks (`policy`, `address`)
-//! 4. headers: none of the connection's, none that breaks its line, not too many (`request`)
-//! 5. the run's budget of requests ([`Meter::request`])
-//! 6. every address that a name resolves to (`resolver`), and just these are dialed (`client`)
-//! 7. while the answer streams: its size decoded and as sent, its pauses, the run's budget of bytes (`body`)
+//! 4. headers: none of the connection's, none that breaks its line, not too many (`request`); neither a header nor a
+//!    query parameter that the credential sets (`credential`)
+//! 5. the breaker, the limits of connection and integration, which are waited for (`breaker`, `gate`), and the credential,
+//!    attached if the URL is one of its hosts', with an access token that may have to be had first (`credential`, `token`)
+//! 6. the breaker again, for what happened meanwhile, and the run's budget of requests ([`Meter::request`])
+//! 7. every address that a name resolves to (`resolver`), and just these are dialed (`client`)
+//! 8. while the answer streams: its size decoded and as sent, its pauses, the run's budget of bytes (`body`)
 //!
-//! A redirect that is followed goes through 1 to 3 and 5 to 7 again; a retry through 5 to 7.
+//! A redirect that is followed goes through 1 to 3 and 5 to 8 again; a retry, and the repetition with a new access token
+//! after a 401, through 5 to 8. Of each answer's headers the limits are learned (`learned`), and each exchange is told to
+//! the meter (`trace`).
 //!
 //! # Invariants
-//! - Nothing is sent before checks 1 to 5 have passed; a name is not even resolved.
+//! - Nothing is sent before checks 1 to 6 have passed; a name is not even resolved. Only a token endpoint, which is the
+//!   operator's and not the script's to name, is asked before 6; it goes through 2, 3, 7 and 8, with its own host allowed.
 //! - What was checked is what is dialed: no proxy, no second resolving, no pool shared between policies with different
-//!   networks.
+//!   networks, nor between two connections or two credentials.
+//! - A credential is attached to a copy of the request, hop by hop, and never to a host that is not its own. Nothing that a
+//!   script, a log, an error or a trace gets holds it.
+//! - The connection's gate is passed before the integration's, always, and both are left when the body was read. Waiting
+//!   takes none of the request's time.
 //! - What the meter was told to have been received and not to have been released is the length of the body returned.
-//!   Dropping the future at any point keeps that: `send` is cancel-safe, and cancelling closes the connection.
+//!   Dropping the future at any point keeps that: `send` is cancel-safe, and cancelling closes the connection. A token that
+//!   is asked for is waited for and kept all the same.
 //! - No text that a script gets holds an address that a name resolved to.
 
 mod address;
 mod body;
+mod breaker;
 mod client;
+mod credential;
 mod error;
+mod gate;
+mod learned;
 mod policy;
 mod redirect;
 mod request;
 mod resolver;
 mod retry;
+mod send;
 #[cfg(test)]
 mod tests;
+mod token;
+mod trace;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
-use tokio::time::{sleep, timeout};
+use reqwest::header::HeaderMap;
+use tokio::time::{Instant, sleep};
 
+pub use self::breaker::Breaker;
+pub(crate) use self::client::system_tls;
 use self::client::{Clients, MAX_RESPONSE_HEADER_BYTES};
-use self::error::Failure;
+pub use self::credential::{ClientAuth, Credential, Scheme, TokenKeeper, Tokens};
 pub use self::error::{EgressError, Exhausted, Rule};
-pub use self::policy::{HostPattern, HostPatternError, Policy};
+pub use self::gate::{Gate, RateLimit, RateRules};
+pub use self::policy::{Account, HostPattern, HostPatternError, Policy, RetryRules};
 pub use self::redirect::MAX_REDIRECTS;
 pub use self::request::Request;
 pub use self::retry::MAX_RETRIES;
+use self::send::{Attempt, Call};
+pub use self::trace::Exchange;
+use crate::clock::{Clock, SystemClock};
 
 /// A cheap handle to the HTTP clients and their pooled connections.
 #[derive(Clone)]
 pub struct Egress {
     clients: Arc<Clients>,
+    clock: Arc<dyn Clock>,
 }
 
 /// An answer, whatever its status.
@@ -82,13 +106,12 @@ pub trait Meter: Send + Sync {
 
     /// A body that was received up to this many bytes is thrown away: an error, a retry, or the end of the run.
     fn released(&self, bytes: usize);
-}
 
-/// What one attempt led to.
-enum Attempt {
-    Answered(Response),
-    /// A status that is worth another try, and how long the API asks to wait.
-    Again(Option<Duration>),
+    /// One exchange with an API is over, well or not: each try, each redirect. Called when its answer was read, and when
+    /// the future was dropped. Does nothing by default.
+    fn exchanged(&self, exchange: Exchange) {
+        let _ = exchange;
+    }
 }
 
 impl Egress {
@@ -102,74 +125,45 @@ impl Egress {
 
     fn with(clients: Clients) -> Result<Self, EgressError> {
         // Now rather than at the first request.
-        clients.get(&[])?;
-        Ok(Self { clients: Arc::new(clients) })
+        clients.get(&[], None)?;
+        Ok(Self { clients: Arc::new(clients), clock: Arc::new(SystemClock) })
     }
 
-    /// Sends a request and waits for the whole answer, over redirects and retries as the request asks for them. Between
-    /// retries it sleeps as long as the API asks. It ends by itself only after all retries; a caller with a deadline
-    /// drops the future.
+    /// The same with another clock: dates that APIs send are compared with it, and exchanges are dated by it.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Sends a request and waits for the whole answer, over redirects and retries as the request and the policy have them.
+    /// Between retries it sleeps as long as the API asks, and before each try as long as the account's limits have it. It
+    /// ends by itself only after all retries; a caller with a deadline drops the future.
     ///
     /// # Errors
     /// See [`EgressError`]. A status of 400 or above is an answer.
     pub async fn send(&self, policy: &Policy, request: Request, meter: &dyn Meter) -> Result<Response, EgressError> {
-        let time = request.timeout.map_or(policy.timeout, |own| own.min(policy.timeout));
-        let retries = request.retries.min(MAX_RETRIES);
-        let redirects = request.redirects.min(MAX_REDIRECTS);
-        let retry_on = request.retry_on.clone();
+        let call = Call::new(self, policy, &request, meter)?;
+        let asked = request.retries;
         let first = request::prepare(policy, request)?;
-        let client = self.clients.get(&policy.private_networks)?;
+        let retries = retry::retries(first.method(), asked, &policy.retry);
         let mut tries_before = 0;
+        let mut waiting_since = Instant::now();
         loop {
-            let retry_on = (tries_before < retries).then_some(&*retry_on);
-            let attempt = attempt(&client, policy, &first, redirects, retry_on, meter);
-            let outcome = timeout(time, attempt).await.unwrap_or_else(|_| Err(Failure::passing(EgressError::TimedOut)));
-            let asked = match outcome {
+            let again = tries_before < retries;
+            let asked = match call.attempt(&first, waiting_since, again).await {
                 Ok(Attempt::Answered(response)) => return Ok(response),
                 Ok(Attempt::Again(asked)) => asked,
-                Err(failure) if failure.passing && tries_before < retries => None,
+                Err(failure) if failure.passing && again => match failure.error {
+                    EgressError::CircuitOpen { retry_after, .. } => Some(retry_after),
+                    _ => None,
+                },
                 Err(failure) => return Err(failure.error),
             };
-            let wait = asked.unwrap_or_else(|| retry::backoff(tries_before));
+            let wait = asked.unwrap_or_else(|| retry::backoff(tries_before, &policy.retry));
             tracing::debug!(host = first.url().host_str(), tries_before, ?wait, "trying again");
+            waiting_since = Instant::now();
             sleep(wait).await;
             tries_before += 1;
-        }
-    }
-}
-
-/// Sends the request once and follows its redirects. Statuses to try again on are given if there is a try left.
-async fn attempt(
-    client: &reqwest::Client,
-    policy: &Policy,
-    first: &reqwest::Request,
-    redirects: u32,
-    retry_on: Option<&[u16]>,
-    meter: &dyn Meter,
-) -> Result<Attempt, Failure> {
-    let mut request = copy(first)?;
-    let mut followed = 0;
-    loop {
-        meter.request()?;
-        let host = request.url().host_str().unwrap_or_default();
-        let answer = client.execute(copy(&request)?).await.map_err(|error| Failure::of_transport(&error, host))?;
-        let status = answer.status();
-        if redirects > 0 && redirect::is_redirect(status, answer.headers()) {
-            if followed == redirects {
-                let problem = format!("`{host}` redirects once more after {redirects} redirects");
-                return Err(EgressError::Transport(problem).into());
-            }
-            redirect::follow(policy, &mut request, status, answer.headers())?;
-            followed += 1;
-        } else if retry_on.is_some_and(|statuses| retry::is_passing(status.as_u16(), statuses)) {
-            return Ok(Attempt::Again(retry::retry_after(answer.headers(), retry::now())));
-        } else {
-            let mut headers = headers(answer.headers(), host)?;
-            let body = body::read(answer, host, policy.max_body_bytes, meter).await?;
-            if body.decoded {
-                headers.retain(|(name, _)| name != CONTENT_ENCODING.as_str() && name != CONTENT_LENGTH.as_str());
-            }
-            return Ok(Attempt::Answered(Response { status: status.as_u16(), headers, body: body.bytes }));
         }
     }
 }

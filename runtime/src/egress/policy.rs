@@ -2,13 +2,18 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 use super::address;
+use super::breaker::Breaker;
+use super::credential::Credential;
 use super::error::{EgressError, Rule};
+use super::gate::Gate;
 
 /// What the operator allows the requests of one script. The default allows none.
 #[derive(Debug, Clone)]
@@ -26,6 +31,53 @@ pub struct Policy {
     /// How many requests of one run may be under way together. Egress sees single requests; who sends several of a run
     /// keeps to it.
     pub concurrency: usize,
+    /// Whose requests these are. Without, nothing is attached, and nobody waits for another.
+    pub account: Option<Account>,
+    /// When requests are tried again.
+    pub retry: RetryRules,
+}
+
+/// A connection as the outside sees it. What its parts learn is shared by all who hold clones.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Of all connections of the integration.
+    pub integration: Arc<Gate>,
+    /// Of this connection.
+    pub connection: Arc<Gate>,
+    /// Attached to requests to its hosts.
+    pub credential: Option<Arc<Credential>>,
+    /// Of all connections of the integration.
+    pub breaker: Arc<Breaker>,
+}
+
+impl Account {
+    /// Tells apart who must not share a pool of connections.
+    pub(super) fn pool(&self) -> (u64, Option<u64>) {
+        (self.connection.id(), self.credential.as_ref().map(|credential| credential.id()))
+    }
+}
+
+/// When requests are tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryRules {
+    /// How many times a request that changes nothing, or the same however often it is sent (`GET`, `HEAD`, `OPTIONS`,
+    /// `PUT`, `DELETE`), is tried again, whatever the script says; at most [`MAX_RETRIES`](super::MAX_RETRIES). Where the
+    /// script asks for more, it gets more.
+    pub max: u32,
+    /// Statuses to try again on besides 429, those of 500 and above, and what the script names.
+    pub statuses: Vec<u16>,
+    /// The first wait where the API asks for none, in milliseconds. The next ones double.
+    pub first_wait_ms: u64,
+    /// Where doubling ends.
+    pub max_wait_ms: u64,
+}
+
+impl Default for RetryRules {
+    fn default() -> Self {
+        // With five retries an API may be down for half a minute to a minute: a deployment, a failover.
+        Self { max: 5, statuses: Vec::new(), first_wait_ms: 1000, max_wait_ms: 60_000 }
+    }
 }
 
 impl Default for Policy {
@@ -39,6 +91,8 @@ impl Default for Policy {
             timeout: Duration::from_secs(30),
             // What browsers open to one host: APIs are used to it.
             concurrency: 6,
+            account: None,
+            retry: RetryRules::default(),
         }
     }
 }
@@ -75,7 +129,8 @@ impl Policy {
 ///   `example.com` and not `example.com` itself.
 /// - Without a scheme it is `https`. Clear text has to be said: `http://127.0.0.1:8080`.
 /// - Without a port it is the scheme's own, 443 or 80, and no other.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct HostPattern {
     tls: bool,
     subdomains: bool,
@@ -95,7 +150,8 @@ pub struct HostPatternError {
 
 impl HostPattern {
     /// The pattern for just this URL's scheme, host and port.
-    fn of(url: &Url) -> Option<Self> {
+    #[must_use]
+    pub fn of(url: &Url) -> Option<Self> {
         let (host, port) = (url.host()?.to_owned(), url.port_or_known_default()?);
         Some(Self { tls: url.scheme() == "https", subdomains: false, host, port })
     }
@@ -116,6 +172,20 @@ impl HostPattern {
 
     fn scheme(&self) -> &'static str {
         if self.tls { "https" } else { "http" }
+    }
+}
+
+impl TryFrom<String> for HostPattern {
+    type Error = HostPatternError;
+
+    fn try_from(text: String) -> Result<Self, HostPatternError> {
+        text.parse()
+    }
+}
+
+impl From<HostPattern> for String {
+    fn from(pattern: HostPattern) -> Self {
+        pattern.to_string()
     }
 }
 

@@ -34,6 +34,9 @@ pub(super) fn follow(
     let location = headers.get(LOCATION).map(|location| String::from_utf8_lossy(location.as_bytes()));
     let mut target = request.url().join(&location.unwrap_or_default()).map_err(|error| unusable(&error))?;
     target.set_fragment(None);
+    if let Some(credential) = policy.account.as_ref().and_then(|account| account.credential.as_ref()) {
+        credential.detach(&mut target);
+    }
     check_url(&target).map_err(|error| unusable(&error))?;
     policy.admit(&target)?;
 

@@ -1,6 +1,6 @@
 //! From what a script asks for to what is sent.
 //!
-//! Order of checks: method → URL → policy → headers. URLs are read as browsers read them (WHATWG), so what the checks see
+//! Order of checks: method → URL → policy → headers → what the credential sets. URLs are read as browsers read them (WHATWG), so what the checks see
 //! is what is dialed. That reading is generous: it drops tabs and newlines, takes `\` for `/` and `http:host` for
 //! `http://host`. A script has no use for this, and an attacker has, so such spellings are turned away before.
 
@@ -55,7 +55,8 @@ pub struct Request {
     pub body: Option<Vec<u8>>,
     /// For one attempt from start to the last byte. The policy's where that is lower or none is given.
     pub timeout: Option<Duration>,
-    /// How many times to try again, at most [`MAX_RETRIES`](super::retry::MAX_RETRIES).
+    /// How many times to try again, at most [`MAX_RETRIES`](super::retry::MAX_RETRIES). The policy may have more for a
+    /// method that is idempotent.
     pub retries: u32,
     /// Statuses to try again on besides 429 and those of 500 and above.
     pub retry_on: Vec<u16>,
@@ -83,7 +84,9 @@ pub(super) fn prepare(policy: &Policy, request: Request) -> Result<reqwest::Requ
     append_query(&mut url, &request.query)?;
     policy.admit(&url)?;
     let headers = headers(&request.headers)?;
-    // The connection's credential goes here, if the host matches the credential's own patterns.
+    if let Some(credential) = policy.account.as_ref().and_then(|account| account.credential.as_ref()) {
+        credential.check_own(&url, &headers)?;
+    }
     let mut prepared = reqwest::Request::new(method, url);
     *prepared.headers_mut() = headers;
     *prepared.body_mut() = request.body.map(Into::into);
@@ -173,8 +176,13 @@ fn append_query(url: &mut Url, query: &[(String, String)]) -> Result<(), EgressE
 }
 
 /// As forms encode, but a space as `%20`: every server reads that, while `+` is a plus sign to some.
-fn percent_encode(text: &mut String, part: &str) {
+pub(super) fn percent_encode(text: &mut String, part: &str) {
     text.extend(form_urlencoded::byte_serialize(part.as_bytes()).map(|piece| if piece == "+" { "%20" } else { piece }));
+}
+
+/// Whether the header is the host's alone.
+pub(super) fn is_forbidden(name: &HeaderName) -> bool {
+    FORBIDDEN_HEADERS.contains(&name.as_str()) || name.as_str().starts_with("proxy-")
 }
 
 fn headers(headers: &[(String, String)]) -> Result<HeaderMap, EgressError> {
@@ -189,7 +197,7 @@ fn headers(headers: &[(String, String)]) -> Result<HeaderMap, EgressError> {
         // Neither is repeated in the message: a value may be a secret, and a name that is none may be anything.
         let name = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| invalid("a header's name is empty or has characters that no name may have"))?;
-        if FORBIDDEN_HEADERS.contains(&name.as_str()) || name.as_str().starts_with("proxy-") {
+        if is_forbidden(&name) {
             return Err(invalid(format!("the header `{name}` is not for scripts to set")));
         }
         let value = HeaderValue::from_bytes(value.as_bytes())

@@ -3,21 +3,25 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
 use jiff::fmt::rfc2822;
+use reqwest::Method;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
+
+use super::policy::RetryRules;
+use crate::ids::Timestamp;
 
 /// Most retries of a request: with waits that double this is up to five minutes, all the time that a run has by default.
 pub const MAX_RETRIES: u32 = 10;
 
 /// The longest wait that an API can ask for. A run that holds its memory for longer had better end and come again.
-const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
 
-/// The first wait where the API asks for none; the next ones double.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-
-/// Where doubling ends.
-const MAX_WAIT: Duration = Duration::from_mins(1);
+/// How many times a request is tried again: as often as the script says, or, where the method does no harm when it is
+/// sent twice (RFC 9110 section 9.2.2), as the policy says if that is more.
+pub(super) fn retries(method: &Method, asked: u32, rules: &RetryRules) -> u32 {
+    let given = if method.is_idempotent() { rules.max } else { 0 };
+    asked.max(given).min(MAX_RETRIES)
+}
 
 /// Whether an answer is worth another try by its status alone.
 pub(super) fn is_passing(status: u16, retry_on: &[u16]) -> bool {
@@ -38,18 +42,19 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 }
 
 /// How long to wait after so many tries before this one where the API asks for nothing: a random time between half and
-/// all of a second, doubled each time. Random so that runs that failed together do not come back together.
-pub(super) fn backoff(tries_before: u32) -> Duration {
-    let whole = FIRST_WAIT.saturating_mul(1_u32.checked_shl(tries_before).unwrap_or(u32::MAX)).min(MAX_WAIT);
+/// all of the rules' first wait, doubled each time. Random so that runs that failed together do not come back together.
+pub(super) fn backoff(tries_before: u32, rules: &RetryRules) -> Duration {
+    let (first, most) = (Duration::from_millis(rules.first_wait_ms), Duration::from_millis(rules.max_wait_ms));
+    let whole = first.saturating_mul(1_u32.checked_shl(tries_before).unwrap_or(u32::MAX)).min(most);
     // The hasher's keys are random: no generator is needed for what is no secret.
     let random = RandomState::new().hash_one(tries_before);
     let share = 0.5 + 0.5 * f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX);
     whole.mul_f64(share)
 }
 
-/// The time, for [`retry_after`].
-pub(super) fn now() -> SystemTime {
-    Timestamp::now().into()
+/// A clock's time, for [`retry_after`].
+pub(super) fn at(now: Timestamp) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(now.0)
 }
 
 #[cfg(test)]
@@ -59,7 +64,7 @@ mod tests {
     use super::*;
 
     fn asked(value: &str) -> Option<u64> {
-        let now: Timestamp = "1994-11-06T08:49:37Z".parse().unwrap();
+        let now: jiff::Timestamp = "1994-11-06T08:49:37Z".parse().unwrap();
         let headers = [(RETRY_AFTER, value.parse().unwrap())].into_iter().collect();
         retry_after(&headers, now.into()).map(|wait| wait.as_secs())
     }
@@ -87,11 +92,22 @@ mod tests {
         for (tries, most) in [(0, 1), (1, 2), (2, 4), (5, 32), (6, 60), (10, 60), (40, 60), (u32::MAX, 60)] {
             let most = Duration::from_secs(most);
             for _ in 0..100 {
-                let wait = backoff(tries);
+                let wait = backoff(tries, &RetryRules::default());
                 assert!(most / 2 <= wait && wait <= most, "{tries}: {wait:?}");
             }
         }
-        assert_ne!(backoff(5), backoff(5));
+        assert_ne!(backoff(5, &RetryRules::default()), backoff(5, &RetryRules::default()));
+    }
+
+    #[test]
+    fn the_larger_of_what_script_and_policy_say_counts_where_the_method_is_idempotent() {
+        let rules = RetryRules { max: 5, ..RetryRules::default() };
+        for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE] {
+            assert_eq!([0, 7, 99].map(|asked| retries(&method, asked, &rules)), [5, 7, 10], "{method}");
+        }
+        for method in [Method::POST, Method::PATCH] {
+            assert_eq!([0, 7, 99].map(|asked| retries(&method, asked, &rules)), [0, 7, 10], "{method}");
+        }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! What a run may use, and the meter that counts it.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
 
+use crate::egress::Exchange;
 use crate::run::Usage;
 
 /// What a run may use at most.
@@ -64,7 +65,7 @@ impl Limits {
 }
 
 /// Limits of one script or one run, where they differ from the operator's defaults.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitOverrides {
     /// See [`Limits::fuel`].
@@ -76,6 +77,32 @@ pub struct LimitOverrides {
     /// See [`Limits::timeout`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+}
+
+/// How many requests of a run are traced: enough to see how they went, and no more than some 200 KiB.
+pub const MAX_TRACE: usize = 1_000;
+/// The shortest and the longest time of a run that can be set, in milliseconds: a second, a week.
+const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1_000..=7 * 86_400_000;
+/// The least and the most memory of a run that can be set: a page of Wasm, and what a slot of the pool has room for.
+const MEMORY: std::ops::RangeInclusive<u64> = 64 << 10..=super::MAX_MEMORY;
+
+impl LimitOverrides {
+    /// Whether all of them can be kept.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn check(&self) -> Result<(), String> {
+        if self.memory.is_some_and(|memory| !MEMORY.contains(&memory)) {
+            return Err(format!("a memory limit is from {} to {}", bytes(*MEMORY.start()), bytes(*MEMORY.end())));
+        }
+        if self.timeout_ms.is_some_and(|timeout| !TIMEOUT_MS.contains(&timeout)) {
+            return Err("a time limit is from one second to one week".to_owned());
+        }
+        if self.fuel == Some(0) {
+            return Err("without fuel no script runs".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// What entering the host costs a guest: ten million of the cheapest host calls cost a tenth of the default fuel. A
@@ -152,6 +179,7 @@ pub(super) struct RunMeter {
     record_bytes: AtomicU64,
     pub(super) log_bytes: AtomicU64,
     state_bytes: AtomicU64,
+    trace: Mutex<Vec<Exchange>>,
 }
 
 /// A budget of host calls.
@@ -178,7 +206,13 @@ impl RunMeter {
             record_bytes: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
             state_bytes: AtomicU64::new(0),
+            trace: Mutex::default(),
         }
+    }
+
+    /// The run's requests so far.
+    pub(super) fn take_trace(&self) -> Vec<Exchange> {
+        std::mem::take(&mut self.trace.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes memory for the run.
@@ -202,7 +236,12 @@ impl RunMeter {
     /// Takes memory for as long as the guard lives.
     pub(super) fn hold_memory(self: &Arc<Self>, count: u64) -> Result<HeldMemory, MemoryExceeded> {
         self.take_memory(count)?;
-        Ok(HeldMemory { meter: Arc::clone(self), count })
+        Ok(self.held(count))
+    }
+
+    /// A guard of memory that was taken before.
+    pub(super) fn held(self: &Arc<Self>, count: u64) -> HeldMemory {
+        HeldMemory { meter: Arc::clone(self), count }
     }
 
     /// The error to end the run with, if a buffer did not fit.
@@ -251,6 +290,13 @@ pub(super) struct HeldMemory {
     count: u64,
 }
 
+impl HeldMemory {
+    /// The memory stays taken; who gives it back is the caller's to say.
+    pub(super) fn hand_on(mut self) {
+        self.count = 0;
+    }
+}
+
 impl Drop for HeldMemory {
     fn drop(&mut self) {
         self.meter.give_memory(self.count);
@@ -270,6 +316,13 @@ impl crate::egress::Meter for RunMeter {
 
     fn released(&self, bytes: usize) {
         self.give_memory(bytes as u64);
+    }
+
+    fn exchanged(&self, exchange: Exchange) {
+        let mut trace = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
+        if trace.len() < MAX_TRACE {
+            trace.push(exchange);
+        }
     }
 }
 

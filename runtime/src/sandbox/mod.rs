@@ -40,7 +40,7 @@ use wasmtime::{CallHook, Engine, Trap};
 pub use self::artifacts::Artifacts;
 pub use self::engine::MAX_MEMORY;
 pub use self::host::Progress;
-pub use self::limits::{LimitOverrides, Limits, bytes};
+pub use self::limits::{LimitOverrides, Limits, MAX_TRACE, bytes};
 pub use self::load::{Script, Surface};
 
 use self::bindings::types;
@@ -50,7 +50,7 @@ use self::limits::{FUEL_YIELD_INTERVAL, HOST_CALL_BYTES, RunMeter};
 use self::load::Pre;
 use self::stdio::LogBuffer;
 use crate::clock::Clock;
-use crate::egress::{Egress, Policy};
+use crate::egress::{Egress, Exchange, Policy};
 use crate::ids::{ConnectionName, RunId, Timestamp, Variant};
 use crate::run::{Changes, LogLine, Outcome, Usage};
 use crate::store::{DeleteGuard, Lease, Store};
@@ -113,6 +113,8 @@ pub struct RunRequest {
     pub checkpoint: Option<String>,
     /// Ends the run.
     pub cancel: CancellationToken,
+    /// Ends the run as soon as it has saved a checkpoint; one that saves none goes on.
+    pub park: CancellationToken,
     /// Told how far it is.
     pub progress: watch::Sender<Progress>,
 }
@@ -129,6 +131,8 @@ pub struct RunReport {
     pub output: Option<String>,
     /// Lines of its log that the store does not have yet.
     pub log: Vec<LogLine>,
+    /// Its requests, the first [`MAX_TRACE`] of them.
+    pub trace: Vec<Exchange>,
 }
 
 /// A guest's store with its meters.
@@ -177,7 +181,14 @@ impl Sandbox {
             let meter = RunMeter::new(request.limits);
             let outcome = Outcome::Stopped(outcome::stopped(&Stop::Cancelled, &meter));
             let usage = meter.usage(0, start.elapsed());
-            return RunReport { outcome, usage, changes: Changes::default(), output: None, log: Vec::new() };
+            return RunReport {
+                outcome,
+                usage,
+                changes: Changes::default(),
+                output: None,
+                log: Vec::new(),
+                trace: Vec::new(),
+            };
         };
         let RunRequest { script, limits, cancel, config, input, .. } = &request;
         let context = types::Context {
@@ -208,7 +219,8 @@ impl Sandbox {
         drop(store);
         meter.log_bytes.store(log.total_bytes(), Ordering::SeqCst);
         let usage = meter.usage(fuel.saturating_sub(left), start.elapsed());
-        RunReport { outcome, usage, changes, output, log: log.take_rest() }
+        let trace = meter.take_trace();
+        RunReport { outcome, usage, changes, output, log: log.take_rest(), trace }
     }
 
     fn means(&self, request: RunRequest, script: &Script) -> RunHost {
@@ -228,9 +240,10 @@ impl Sandbox {
             run: request.run,
             last_sync_date: request.last_sync_date,
             checkpoint: request.checkpoint,
+            park: request.park,
             changes: Changes::default(),
             progress: request.progress,
-            requests: Requests { last_ticket: 0, under_way: JoinSet::new(), permits },
+            requests: Requests { last_ticket: 0, under_way: JoinSet::new(), lists: HashMap::new(), permits },
             handed_over: 0,
         }
     }

@@ -5,7 +5,7 @@ use wasmtime::{Trap, WasmBacktrace};
 
 use super::Stop;
 use super::bindings::types;
-use super::host::{HostBroke, NotHere};
+use super::host::{HostBroke, NotHere, Parked};
 use super::limits::{MAX_HANDLES, MemoryExceeded, RunMeter, TableExceeded, bytes};
 use crate::run::{Failure, StopReason, Stopped};
 use crate::store::canonical;
@@ -39,6 +39,10 @@ pub(super) fn stopped(stop: &Stop, meter: &RunMeter) -> Stopped {
 
 /// What is stored of an error that ended the guest.
 pub(super) fn stopped_by(error: &wasmtime::Error, meter: &RunMeter) -> Stopped {
+    if let Some(parked) = error.downcast_ref::<Parked>() {
+        // Nobody's fault, so no place in the script is pointed at.
+        return Stopped { reason: StopReason::Parked, message: parked.to_string(), backtrace: Vec::new() };
+    }
     let trap = error.downcast_ref::<Trap>();
     let (reason, message) = if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>() {
         (StopReason::OutOfMemory, exceeded.to_string())

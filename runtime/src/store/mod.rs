@@ -201,6 +201,9 @@ pub trait Store: Send + Sync {
     /// Runs, the newest first.
     fn runs(&self, query: &RunsQuery) -> Result<RunPage, StoreError>;
 
+    /// Forgets runs that started before `cutoff` and ended, with their logs and traces. Returns how many those were.
+    fn forget_runs_before(&self, cutoff: Timestamp) -> Result<u64, StoreError>;
+
     /// Keeps the trace of a run's requests, a JSON text.
     fn put_trace(&self, run: RunId, trace: &str) -> Result<(), StoreError>;
 

@@ -1,15 +1,16 @@
-//! The arguments of an attribute: `key = "text"`, `key = ["text"]`, `key = [Type]`, `key = Type`.
+//! The arguments of an attribute: `key = "text"`, `key = true`, `key = ["text"]`, `key = [Type]`, `key = Type`.
 
 use proc_macro2::Span;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
-use syn::{Error, Ident, LitStr, Result, Token, Type, bracketed, token};
+use syn::{Error, Ident, LitBool, LitStr, Result, Token, Type, bracketed, token};
 
 /// All arguments as they were given; each key at most once.
 pub(crate) struct Arguments(Vec<(Ident, Value)>);
 
 pub(crate) enum Value {
     Text(LitStr),
+    Truth(LitBool),
     List(Vec<Value>),
     Type(Box<Type>),
 }
@@ -31,6 +32,14 @@ impl Arguments {
             None => Ok(None),
             Some((_, Value::Text(text))) => Ok(Some(text)),
             Some((key, _)) => Err(Error::new(key.span(), format!("write `{key} = \"…\"`"))),
+        }
+    }
+
+    pub(crate) fn truth(&self, key: &str) -> Result<Option<bool>> {
+        match self.value(key) {
+            None => Ok(None),
+            Some((_, Value::Truth(truth))) => Ok(Some(truth.value)),
+            Some((key, _)) => Err(Error::new(key.span(), format!("write `{key} = true` or `{key} = false`"))),
         }
     }
 
@@ -92,6 +101,9 @@ impl Parse for Value {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         if input.peek(LitStr) {
             return Ok(Self::Text(input.parse()?));
+        }
+        if input.peek(LitBool) {
+            return Ok(Self::Truth(input.parse()?));
         }
         if input.peek(token::Bracket) {
             let list;

@@ -63,6 +63,7 @@ pub fn data(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// | `mode = "full-refresh"` or `"incremental"` | whether every run saves everything; needed |
 /// | `models = [Issue]` | what it saves; needed |
 /// | `frequency = "every hour"` | how often it wants to run |
+/// | `auto_start = true` or `false` | whether a sync is created by itself for each connection of the integration that the script is deployed for; unless given, `true` where there is a `frequency` |
 /// | `base_url = "https://api.example.com"` | where its paths lead, unless the operator says otherwise |
 /// | `hosts = ["*.example.com"]` | the hosts it wants to reach; the one of `base_url` unless given |
 /// | `metadata = Settings` | the type of the connection's metadata, for its schema |
@@ -77,8 +78,8 @@ pub fn sync(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// Makes a function an action script. It takes `input: Input` or `input: &Input`, with `run: &Run` or `run: &Run<Config>` before
 /// it where wanted, and returns `Result<Output>`. The schemas of input and output are those of the types; see [`macro@data`].
 ///
-/// The arguments are those of [`macro@sync`] without `mode` and `frequency`; `models` are models of the connection that it
-/// reads.
+/// The arguments are those of [`macro@sync`] without `mode`, `frequency`, and `auto_start`; `models` are models of the
+/// connection that it reads.
 #[proc_macro_attribute]
 pub fn action(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as arguments::Arguments);

@@ -22,6 +22,7 @@ pub(crate) fn expand_sync(arguments: &Arguments, function: &ItemFn) -> Result<To
         "mode",
         "models",
         "frequency",
+        "auto_start",
         "base_url",
         "hosts",
         "metadata",
@@ -38,6 +39,8 @@ pub(crate) fn expand_sync(arguments: &Arguments, function: &ItemFn) -> Result<To
     if arguments.types("models")?.is_none_or(|models| models.is_empty()) {
         return Err(missing("models = [Type]"));
     }
+    // Who says how often it should run means it to run.
+    let auto_start = arguments.truth("auto_start")?.unwrap_or(arguments.text("frequency")?.is_some());
     let frequency = optional(arguments.text("frequency")?.map(|words| quote!(#words.into())));
     let Manifest { name, version, description, models, base_url, hosts, metadata_schema } =
         manifest(arguments, function)?;
@@ -68,6 +71,7 @@ pub(crate) fn expand_sync(arguments: &Arguments, function: &ItemFn) -> Result<To
                         mode: SyncMode::#mode,
                         models: #models,
                         frequency: #frequency,
+                        auto_start: #auto_start,
                         base_url: #base_url,
                         hosts: texts(&[#(#hosts),*]),
                         config_schema: sync_config_schema(#call),
@@ -262,6 +266,19 @@ mod tests {
     }
 
     #[test]
+    fn a_sync_with_a_frequency_starts_by_itself_unless_it_says_otherwise() {
+        for (arguments, starts) in [
+            ("", "auto_start : false"),
+            (r#", frequency = "every hour""#, "auto_start : true"),
+            (r#", frequency = "every hour", auto_start = false"#, "auto_start : false"),
+            (", auto_start = true", "auto_start : true"),
+        ] {
+            let code = sync(&format!("{WHOLE}{arguments}"), SCRIPT).unwrap();
+            assert!(code.contains(starts), "{arguments}: {code}");
+        }
+    }
+
+    #[test]
     fn a_wrong_manifest_does_not_compile() {
         for (arguments, message) in [
             ("", "`mode = \"full-refresh\"`"),
@@ -270,6 +287,7 @@ mod tests {
             (r#"mode = "incremental", models = [Issue], name = "My_Sync""#, "no name for a script"),
             (r#"mode = "incremental", models = [Issue], base_url = "api.example.com""#, "absolute URL"),
             (r#"mode = "incremental", models = [Issue], schedule = "x""#, "no such argument"),
+            (r#"mode = "incremental", models = [Issue], auto_start = "yes""#, "write `auto_start = true`"),
             (r#"mode = "incremental", models = ["Issue"]"#, "write `models = [Type]`"),
         ] {
             let error = sync(arguments, SCRIPT).unwrap_err();

@@ -5,6 +5,25 @@ use std::cell::RefCell;
 use super::*;
 use crate::http::{get, post};
 
+/// A host that fetches nothing ahead.
+impl<F: FnMut(Request) -> Result<Response>> Host for F {
+    fn send(&mut self, request: Request) -> Result<Response> {
+        self(request)
+    }
+
+    fn start(&mut self, _: &Request, _: Next<'_>, _: u32) -> Option<u64> {
+        None
+    }
+
+    fn take(&mut self, _: u64, _: &Request) -> Option<Result<Response>> {
+        unreachable!("no list was started")
+    }
+
+    fn stop(&mut self, _: u64) {
+        unreachable!("no list was started")
+    }
+}
+
 /// Follows `paging` through `answers` (header, body); returns the requests as `url?query body` and the outcome of each page.
 fn follow(request: Request, paging: Paging, answers: &[(&str, &str)]) -> (Vec<String>, Vec<Result<String>>) {
     let sent = RefCell::new(Vec::new());
@@ -159,4 +178,126 @@ fn a_wrong_pointer_and_a_failed_request_end_the_iteration() {
     let mut failing = Pages::new(get("/x"), Link::in_header(), |_| Err(Error::transient("down")));
     assert_eq!(failing.next(), Some(Err(Error::transient("down"))));
     assert_eq!(failing.next(), None);
+}
+
+/// A host that fetches ahead, and notes what it is asked for.
+struct Ahead<'a> {
+    pages: &'a [(&'a str, &'a str)],
+    noted: &'a RefCell<Vec<String>>,
+    taken: usize,
+}
+
+impl<'a> Ahead<'a> {
+    fn new(pages: &'a [(&'a str, &'a str)], noted: &'a RefCell<Vec<String>>) -> Self {
+        Self { pages, noted, taken: 0 }
+    }
+
+    fn note(&self, text: impl Into<String>) {
+        self.noted.borrow_mut().push(text.into());
+    }
+
+    fn answer(&mut self) -> Option<Response> {
+        let (header, body) = self.pages.get(self.taken)?;
+        self.taken += 1;
+        let headers = header.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Some(Response::new("GET /x".to_owned(), 200, headers.into_iter().collect(), body.as_bytes().to_vec()))
+    }
+}
+
+impl Host for Ahead<'_> {
+    fn send(&mut self, request: Request) -> Result<Response> {
+        self.note(format!("send {:?}", request.query));
+        Ok(self.answer().expect("one page more than expected"))
+    }
+
+    fn start(&mut self, first: &Request, next: Next<'_>, ahead: u32) -> Option<u64> {
+        self.note(format!("start {} {next:?} {ahead}", first.url));
+        Some(7)
+    }
+
+    fn take(&mut self, list: u64, _: &Request) -> Option<Result<Response>> {
+        self.note(format!("take {list}"));
+        self.answer().map(Ok)
+    }
+
+    fn stop(&mut self, list: u64) {
+        self.note(format!("stop {list}"));
+    }
+}
+
+/// What the host is asked for, and how many pages come out.
+fn ahead(paging: Paging, pages: &[(&str, &str)]) -> (Vec<String>, usize) {
+    let noted = RefCell::new(Vec::new());
+    let count = Pages::new(get("/x"), paging, Ahead::new(pages, &noted)).map(Result::unwrap).count();
+    (noted.into_inner(), count)
+}
+
+#[test]
+fn page_numbers_and_links_are_fetched_ahead_from_the_first_page_on() {
+    let (noted, count) =
+        ahead(PageNumber::of("").starts_at(3).send_as("p").ahead(4), &[("", "[1]"), ("", "[2]"), ("", "[]")]);
+    let start = r#"start /x Count { parameter: "p", first: 3, step: 1 } 4"#;
+    assert_eq!((noted, count), ([start, "take 7", "take 7", "take 7", "stop 7"].map(str::to_owned).to_vec(), 3));
+
+    let (noted, count) = ahead(Link::in_header().ahead(1), &[("link: </x?b>; rel=next", "1"), ("", "2")]);
+    assert_eq!((noted, count), (["start /x Link 1", "take 7", "take 7", "stop 7"].map(str::to_owned).to_vec(), 2));
+}
+
+#[test]
+fn an_offset_is_fetched_ahead_when_the_size_of_a_page_is_known() {
+    let pages = [("", "[1,2]"), ("", "[3,4]"), ("", "[]")];
+    let (noted, count) = ahead(Offset::of("").send_as("o").ahead(2), &pages);
+    let start = r#"start /x Count { parameter: "o", first: 2, step: 2 } 2"#;
+    let expected = [r#"send [("o", "0")]"#, start, "take 7", "take 7", "stop 7"];
+    assert_eq!((noted, count), (expected.map(str::to_owned).to_vec(), 3));
+
+    let (noted, _) = ahead(Offset::of("").full_page(2).send_as("o").ahead(2), &[("", "[1,2]"), ("", "[3]")]);
+    let start = r#"start /x Count { parameter: "o", first: 0, step: 2 } 2"#;
+    assert_eq!(noted, [start, "take 7", "take 7", "stop 7"]);
+}
+
+#[test]
+fn an_offset_whose_pages_turn_out_to_differ_in_size_skips_nothing() {
+    let pages = [("", "[1,2]"), ("", "[3]"), ("", "[4,5]"), ("", "[]")];
+    let (noted, count) = ahead(Offset::of("").send_as("o").ahead(2), &pages);
+    let start = r#"start /x Count { parameter: "o", first: 2, step: 2 } 2"#;
+    let expected = [r#"send [("o", "0")]"#, start, "take 7", "stop 7", r#"send [("o", "3")]"#, r#"send [("o", "5")]"#];
+    assert_eq!((noted, count), (expected.map(str::to_owned).to_vec(), 4));
+}
+
+#[test]
+fn what_the_host_cannot_see_ahead_of_is_sent_page_by_page() {
+    for paging in [
+        Cursor::in_body("/next").send_as("c"),
+        Link::in_body("/next"),
+        Cursor::in_header("link").send_as("c"),
+        PageNumber::of("/rows").send_in_body("/page"),
+        PageNumber::of("/rows").send_as("page").ahead(0),
+    ] {
+        let ahead_of = if matches!(paging.kind, Ok(Kind::Count { to: Target::Query(_), .. })) { 0 } else { 4 };
+        let (noted, _) = ahead(paging.ahead(ahead_of), &[("", r#"{"rows":[]}"#)]);
+        assert!(noted.len() == 1 && noted[0].starts_with("send"), "{noted:?}");
+    }
+}
+
+#[test]
+fn a_loop_that_is_left_early_and_a_page_that_is_wrong_stop_the_list() {
+    let noted = RefCell::new(Vec::new());
+    let pages = [("", "[1]"), ("", "[2]"), ("", "[3]")];
+    let mut left = Pages::new(get("/x"), PageNumber::of("").send_as("p").ahead(4), Ahead::new(&pages, &noted));
+    left.next();
+    drop(left);
+    assert_eq!(noted.take()[1..], ["take 7", "stop 7"]);
+
+    let paging = PageNumber::of("").send_as("p").ahead(4);
+    let same = [("", "[1]"), ("", "[1]")];
+    let outcomes: Vec<_> = Pages::new(get("/x"), paging, Ahead::new(&same, &noted)).map(|page| page.is_ok()).collect();
+    assert_eq!(outcomes, [true, true, false], "the same page twice");
+    assert_eq!(noted.take()[1..], ["take 7", "take 7", "stop 7"]);
+}
+
+#[test]
+fn a_list_that_the_host_ends_is_at_its_end() {
+    let (noted, count) = ahead(PageNumber::of("").send_as("p").ahead(4), &[("", "[1]")]);
+    assert_eq!((noted[1..].to_vec(), count), (["take 7", "take 7", "stop 7"].map(str::to_owned).to_vec(), 1));
 }

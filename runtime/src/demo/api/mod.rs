@@ -110,7 +110,12 @@ impl DemoApi {
     /// Starts the API on a free port of 127.0.0.1. It must be called within a Tokio runtime and fails where there is no
     /// free port.
     pub async fn start(options: DemoApiOptions) -> std::io::Result<DemoApi> {
-        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::start_at((std::net::Ipv4Addr::LOCALHOST, 0).into(), options).await
+    }
+
+    /// The same at this address.
+    pub async fn start_at(address: SocketAddr, options: DemoApiOptions) -> std::io::Result<DemoApi> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new(options));
         let router = Router::new()

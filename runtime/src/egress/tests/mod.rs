@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod bodies;
+mod breaker;
+mod credentials;
 mod gate;
+mod manners;
+mod oauth;
 mod redirects;
 mod retries;
 mod tls;
+mod traces;
 
 use std::collections::HashMap;
 use std::io;
@@ -234,12 +239,35 @@ fn loopback(hosts: &[&str]) -> Policy {
 
 /// A policy with these hosts.
 fn allowing(hosts: &[&str]) -> Policy {
-    Policy { allowed_hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(), ..Policy::default() }
+    // Where a test is about retries it says so.
+    let retry = RetryRules { max: 0, ..RetryRules::default() };
+    Policy { allowed_hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(), retry, ..Policy::default() }
 }
 
 /// A policy that allows a server.
 fn to(server: &Server) -> Policy {
     loopback(&[&server.url("")])
+}
+
+/// An account without limits.
+fn account(credential: Option<Credential>) -> Account {
+    let gate = || Gate::new(&RateRules::default());
+    Account { integration: gate(), connection: gate(), credential: credential.map(Arc::new), breaker: Breaker::new() }
+}
+
+/// A credential for these hosts.
+fn credential(scheme: Scheme, hosts: &[String]) -> Credential {
+    let hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
+    Credential::new(scheme, None, hosts, None, Arc::new(SystemClock))
+}
+
+/// Waits for as long as it takes, while time is paused or not, until this holds.
+async fn until(holds: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(20), "it does not come to pass");
+        tokio::task::yield_now().await;
+    }
 }
 
 fn get(url: impl Into<String>) -> Request {

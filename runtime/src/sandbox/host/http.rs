@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+use url::Url;
 
 use super::{HostBroke, HostState, RunHost};
-use crate::egress::{self, EgressError};
-use crate::sandbox::bindings::http::{Error, Host, Request, Response, Ticket};
+use crate::egress::{self, Egress, EgressError, Policy};
+use crate::sandbox::bindings::http::{Error, Host, NextPage, Request, Response, Ticket};
 use crate::sandbox::bindings::types::Budget as WitBudget;
 use crate::sandbox::limits::RunMeter;
 
@@ -20,7 +22,7 @@ impl Host for HostState {
     async fn fetch(&mut self, request: Request) -> wasmtime::Result<Result<Response, Error>> {
         let (run, meter, _) = self.enter()?;
         let held = meter.hold_memory(weight(&request))?;
-        let answer = run.egress.send(&run.policy, request.into(), &**meter).await;
+        let answer = run.way_out(meter).send(request.into()).await;
         drop(held);
         run.hand_over(meter, answer)
     }
@@ -32,28 +34,24 @@ impl Host for HostState {
             return Ok(requests.iter().map(|_| Err(Error::InvalidRequest(text.clone()))).collect());
         }
         let held = meter.hold_memory(requests.iter().map(weight).sum())?;
-        let sends = requests.into_iter().map(|request| run.egress.send(&run.policy, request.into(), &**meter));
-        let sends: Vec<_> = sends.collect();
-        let answers: Vec<_> = futures_util::stream::iter(sends).buffered(run.policy.concurrency.max(1)).collect().await;
+        let way_out = run.way_out(meter);
+        let answers = join_all(requests.into_iter().map(|request| way_out.send(request.into()))).await;
         drop(held);
         answers.into_iter().map(|answer| run.hand_over(meter, answer)).collect()
     }
 
     async fn start(&mut self, request: Request) -> wasmtime::Result<Result<Ticket, Error>> {
         let (run, meter, _) = self.enter()?;
-        let requests = &mut run.requests;
-        if requests.under_way.len() >= MAX_UNDER_WAY {
+        if run.requests.under_way.len() >= MAX_UNDER_WAY {
             let text = format!("{MAX_UNDER_WAY} requests are started and not waited for: call wait first");
             return Ok(Err(Error::InvalidRequest(text)));
         }
         let held = meter.hold_memory(weight(&request))?;
-        requests.last_ticket += 1;
-        let ticket = requests.last_ticket;
-        let (egress, policy, meter) = (run.egress.clone(), Arc::clone(&run.policy), Arc::clone(meter));
-        let permits = Arc::clone(&requests.permits);
-        requests.under_way.spawn(async move {
-            let _permit = permits.acquire_owned().await;
-            let answer = egress.send(&policy, request.into(), &*meter).await;
+        let way_out = run.way_out(meter);
+        run.requests.last_ticket += 1;
+        let ticket = run.requests.last_ticket;
+        run.requests.under_way.spawn(async move {
+            let answer = way_out.send(request.into()).await;
             drop(held);
             (ticket, answer)
         });
@@ -66,16 +64,80 @@ impl Host for HostState {
         let (ticket, answer) = done.map_err(|error| HostBroke(format!("a request: {error}")))?;
         Ok(Some((ticket, run.hand_over(meter, answer)?)))
     }
+
+    async fn start_pages(
+        &mut self,
+        first: Request,
+        next: NextPage,
+        ahead: u32,
+    ) -> wasmtime::Result<Result<Ticket, Error>> {
+        let (run, meter, _) = self.enter()?;
+        run.start_pages(meter, first, next, ahead)
+    }
+
+    async fn take_page(&mut self, pages: Ticket) -> wasmtime::Result<Option<Result<Response, Error>>> {
+        let (run, meter, _) = self.enter()?;
+        run.take_page(meter, pages).await
+    }
+
+    async fn stop_pages(&mut self, pages: Ticket) -> wasmtime::Result<()> {
+        let (run, _, _) = self.enter()?;
+        run.stop_pages(pages).await;
+        Ok(())
+    }
+}
+
+/// What a request of a run needs on its way out. Of all that use one at a time, as many as the run has permits.
+pub(super) struct WayOut {
+    egress: Egress,
+    policy: Arc<Policy>,
+    pub(super) meter: Arc<RunMeter>,
+    permits: Arc<Semaphore>,
+}
+
+impl WayOut {
+    /// Waits for a permit, sends, and waits for the answer.
+    pub(super) async fn send(&self, request: egress::Request) -> Answer {
+        // The semaphore is never closed.
+        let _permit = self.permits.acquire().await;
+        self.egress.send(&self.policy, request, &*self.meter).await
+    }
+
+    /// The URL that a request's own is, once it is joined to the base URL.
+    pub(super) fn absolute(&self, url: &str) -> Option<Url> {
+        match &self.policy.base_url {
+            Some(base) if url.starts_with('/') => {
+                let mut base = base.clone();
+                base.set_query(None);
+                base.set_fragment(None);
+                Url::parse(&format!("{}{url}", base.as_str().trim_end_matches('/'))).ok()
+            }
+            _ => Url::parse(url).ok(),
+        }
+    }
 }
 
 /// What the host holds of a request until its answer is there: the rest is small.
-fn weight(request: &Request) -> u64 {
+pub(super) fn weight(request: &Request) -> u64 {
     request.body.as_ref().map_or(0, |body| body.len() as u64)
 }
 
 impl RunHost {
+    pub(super) fn way_out(&self, meter: &Arc<RunMeter>) -> WayOut {
+        WayOut {
+            egress: self.egress.clone(),
+            policy: Arc::clone(&self.policy),
+            meter: Arc::clone(meter),
+            permits: Arc::clone(&self.requests.permits),
+        }
+    }
+
     /// An answer on its way into the guest. It counts as memory until the guest, which now has a copy, calls again.
-    fn hand_over(&mut self, meter: &RunMeter, answer: Answer) -> wasmtime::Result<Result<Response, Error>> {
+    pub(super) fn hand_over(
+        &mut self,
+        meter: &RunMeter,
+        answer: Result<egress::Response, impl Into<Error>>,
+    ) -> wasmtime::Result<Result<Response, Error>> {
         // A body that did not fit into the memory limit ends the run, whatever the script would make of the error.
         meter.check_memory()?;
         let answer = match answer {
@@ -111,10 +173,13 @@ impl From<EgressError> for Error {
     fn from(error: EgressError) -> Self {
         match error {
             EgressError::InvalidRequest(_) => Self::InvalidRequest(error.to_string()),
-            EgressError::Denied { .. } => Self::Denied(error.to_string()),
+            EgressError::Denied { .. } | EgressError::CredentialRefused(_) => Self::Denied(error.to_string()),
             EgressError::TimedOut => Self::TimedOut,
             EgressError::BodyTooLarge(limit) => Self::BodyTooLarge(limit),
-            EgressError::Transport(_) | EgressError::Setup(_) => Self::Transport(error.to_string()),
+            EgressError::Transport(_)
+            | EgressError::Setup(_)
+            | EgressError::CredentialUnavailable(_)
+            | EgressError::CircuitOpen { .. } => Self::Transport(error.to_string()),
             EgressError::Exhausted(egress::Exhausted::HttpRequests) => Self::Exhausted(WitBudget::HttpRequests),
             EgressError::Exhausted(egress::Exhausted::HttpBytes) => Self::Exhausted(WitBudget::HttpBytes),
         }

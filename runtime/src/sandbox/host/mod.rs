@@ -4,6 +4,8 @@
 //! making are values that it gets; an error that ends the run is a trap with a typed reason.
 
 mod http;
+mod link;
+mod pages;
 mod records;
 mod state;
 
@@ -12,9 +14,11 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use self::pages::PageList;
 use super::bindings::types::Budget as WitBudget;
 use super::fees::Fees;
 use super::limits::{Budget, Limiter, MAX_HANDLES, RunMeter};
@@ -52,6 +56,7 @@ pub(super) struct RunHost {
     pub(super) run: crate::ids::RunId,
     pub(super) last_sync_date: Option<Timestamp>,
     pub(super) checkpoint: Option<String>,
+    pub(super) park: CancellationToken,
     pub(super) changes: Changes,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) requests: Requests,
@@ -59,10 +64,13 @@ pub(super) struct RunHost {
     pub(super) handed_over: u64,
 }
 
-/// Requests that were started and not waited for. They end with the run.
+/// Requests that were started and not waited for, and lists of pages. They end with the run.
 pub(super) struct Requests {
+    /// Requests and lists are numbered together.
     pub(super) last_ticket: u64,
     pub(super) under_way: JoinSet<(u64, http::Answer)>,
+    pub(super) lists: HashMap<u64, PageList>,
+    /// One for each request that may be under way, whichever function it comes from.
     pub(super) permits: Arc<Semaphore>,
 }
 
@@ -86,6 +94,11 @@ pub(super) struct NotHere(pub(super) &'static str);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct HostBroke(pub(super) String);
+
+/// The run was asked to park and has saved a checkpoint. Carried through the engine as the reason of the trap.
+#[derive(Debug, thiserror::Error)]
+#[error("parked at its checkpoint; the next run goes on from there")]
+pub(super) struct Parked;
 
 impl HostState {
     pub(super) fn new(meter: Arc<RunMeter>, log: Arc<LogBuffer>, run: Option<RunHost>, fees: Fees) -> Self {

@@ -1,6 +1,6 @@
 //! `terapi:sync/state` and `terapi:sync/log`.
 
-use super::{HostBroke, HostState};
+use super::{HostBroke, HostState, Parked};
 use crate::run::Level;
 use crate::sandbox::bindings::log::{Host as LogHost, Level as WitLevel};
 use crate::sandbox::bindings::state::{Error, Host};
@@ -68,6 +68,8 @@ impl HostState {
         let kept = run.ask_store(move |store| store.save_checkpoint(&lease, text.as_deref())).await?;
         run.pass_on_log(log).await?;
         Ok(match kept {
+            // Only now: it is durable, so nothing that the run did is lost. To forget a checkpoint saves nothing.
+            Ok(()) if value.is_some() && run.park.is_cancelled() => return Err(Parked.into()),
             Ok(()) => {
                 run.checkpoint = value;
                 Ok(())

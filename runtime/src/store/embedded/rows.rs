@@ -241,6 +241,10 @@ impl Store for EmbeddedStore {
         self.engine.runs(query)
     }
 
+    fn forget_runs_before(&self, cutoff: Timestamp) -> Result<u64, StoreError> {
+        self.engine.forget_runs_before(cutoff)
+    }
+
     fn put_trace(&self, run: RunId, trace: &str) -> Result<(), StoreError> {
         self.engine.put_trace(run, trace)
     }

@@ -175,6 +175,56 @@ fn call(step: &Step) -> Result<String> {
             }
             answers.join(" | ")
         }
+        // `text` says how: `count` from and by the numbers of `list`, or `link` with `list` as the first query. `n` pages
+        // ahead.
+        "start-pages" => {
+            let number = |at: usize| step.list.get(at).and_then(|text| text.parse().ok()).unwrap_or(1);
+            let counter = || raw_http::Counter { parameter: "page".to_owned(), first: number(0), step: number(1) };
+            let counts = step.text == "count";
+            let next = if counts { raw_http::NextPage::Count(counter()) } else { raw_http::NextPage::Link };
+            let first = raw_http::Request {
+                timeout_ms: step.timeout_ms.and_then(|ms| ms.try_into().ok()),
+                query: if counts {
+                    vec![("page".to_owned(), "999".to_owned())]
+                } else {
+                    pairs(step).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+                },
+                ..raw_request(&step.url)
+            };
+            match raw_http::start_pages(&first, &next, u32::try_from(step.n)?) {
+                Ok(list) => list.to_string(),
+                Err(error) => format!("{error:?}"),
+            }
+        }
+        // From the list with the number `size`.
+        "take-pages" => {
+            let pages = (0..step.n).map(|_| match raw_http::take_page(step.size as u64) {
+                Some(Ok(page)) => {
+                    format!("{} {}", page.status, excerpt(String::from_utf8_lossy(&page.body).trim_end()))
+                }
+                Some(Err(error)) => format!("{error:?}"),
+                None => "none".to_owned(),
+            });
+            pages.collect::<Vec<_>>().join(" | ")
+        }
+        "drain-pages" => {
+            let pages = std::iter::from_fn(|| raw_http::take_page(step.size as u64));
+            let pages: Vec<_> = pages.map(|page| page.map_or(0, |page| page.status)).collect();
+            format!("{} pages of status {:?}", pages.len(), pages.iter().max())
+        }
+        "stop-pages" => {
+            raw_http::stop_pages(step.size as u64);
+            "ok".to_owned()
+        }
+        "sdk-pages" => {
+            let paging = match step.text.as_str() {
+                "number" => PageNumber::of("").send_as("page"),
+                "offset" => Offset::of("").starts_at(1).send_as("page"),
+                _ => Link::in_header(),
+            };
+            let pages = get(&step.url).retries(0).pages(paging.ahead(u32::try_from(step.n)?));
+            pages.map(|page| words(page.map(|page| excerpt(&page.text())))).collect::<Vec<_>>().join(" | ")
+        }
         // records
         "save" => saved(batch_save(things(step))?),
         "save-other" => saved(batch_save((0..step.n).map(|id| Other { id, text: text(step) }))?),

@@ -1,0 +1,110 @@
+//! `/v1/connections/{connection}/proxy/…`: requests to the API as the connection, with the manners of its scripts.
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::response::Response;
+
+use super::Problem;
+use super::access::{Caller, RunActions};
+use super::input::{Path, Raw};
+use crate::egress::Request;
+use crate::ids::ConnectionName;
+
+/// Headers of the caller that are between it and Terapi.
+const OWN: &[&str] = &[
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-request-id",
+];
+
+/// Headers of an answer that frame it.
+const FRAMING: &[&str] =
+    &["connection", "content-length", "keep-alive", "set-cookie", "trailer", "transfer-encoding", "upgrade"];
+
+/// Tells an answer of the API from one of Terapi.
+const FROM_API: HeaderName = HeaderName::from_static("terapi-proxied");
+
+async fn forward(
+    caller: Caller<RunActions>,
+    method: &str,
+    connection: ConnectionName,
+    uri: &Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let headers = headers.iter().filter(|(name, _)| !OWN.contains(&name.as_str()));
+    let headers =
+        headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    // As it was sent, with its own percent-encoding: /v1/connections/NAME/proxy/REST
+    let rest = uri.path().splitn(6, '/').nth(5).unwrap_or_default();
+    let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
+    let request = Request {
+        method: method.to_owned(),
+        url: format!("/{rest}{query}"),
+        headers: headers.collect(),
+        body: (!body.is_empty()).then(|| body.to_vec()),
+        redirects: 5,
+        ..Request::default()
+    };
+    let answer = caller.runtime.proxy(&connection, request).await?;
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = status;
+    for (name, value) in answer.headers {
+        if FRAMING.contains(&name.as_str()) {
+            continue;
+        }
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response.headers_mut().insert(FROM_API, HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+macro_rules! methods {
+    ($($name:ident $method:literal $id:literal $summary:literal;)*) => { $(
+        #[doc = $summary]
+        ///
+        /// The path and query are appended to the base URL; the credential is attached, and limits, retries and redirects
+        /// are those of scripts. The answer is the API's own, with `terapi-proxied: true`; without that header it is a
+        /// problem of Terapi's.
+        #[utoipa::path($name, path = "/v1/connections/{connection}/proxy/{*path}", tag = "proxy", operation_id = $id,
+            params(("connection" = ConnectionName, Path), ("path" = String, Path, description = "A path on the base URL.")),
+            responses((status = "default", content_type = "*/*", description = "What the API answers, with any status; \
+                without `terapi-proxied` a problem of Terapi's: 502 if the API cannot be reached, 504 if it does not answer.")))]
+        pub(super) async fn $name(
+            caller: Caller<RunActions>,
+            Path((connection, _)): Path<(ConnectionName, String)>,
+            uri: Uri,
+            headers: HeaderMap,
+            Raw(body): Raw,
+        ) -> Result<Response, Problem> {
+            forward(caller, $method, connection, &uri, headers, body).await
+        }
+    )* };
+}
+
+methods! {
+    get "GET" "proxy_get" "Send a GET request to the API as the connection";
+    post "POST" "proxy_post" "Send a POST request to the API as the connection";
+    put "PUT" "proxy_put" "Send a PUT request to the API as the connection";
+    patch "PATCH" "proxy_patch" "Send a PATCH request to the API as the connection";
+    delete "DELETE" "proxy_delete" "Send a DELETE request to the API as the connection";
+}

@@ -1,0 +1,165 @@
+//! Scripts: uploaded, checked, compiled, and kept in versions.
+
+use std::sync::{Arc, PoisonError};
+
+use super::syncs::manifest_of;
+use super::{Runtime, RuntimeError, lock};
+use crate::ids::{IntegrationName, ScriptHash, ScriptName};
+use crate::sandbox::{self, LimitOverrides};
+use crate::scheduler::Schedule;
+use crate::script::ScriptError;
+use crate::store::{Script, StoreError};
+
+/// What an upload is besides its bytes. What is not given is as the version before has it.
+#[derive(Debug, Clone, Default)]
+pub struct Upload {
+    /// To deploy it under; its own name if not given.
+    pub name: Option<ScriptName>,
+    /// The API that it is for.
+    pub integration: Option<IntegrationName>,
+    /// Limits of its runs.
+    pub limits: Option<LimitOverrides>,
+}
+
+impl Runtime {
+    /// Checks, compiles and links a script, and asks it to describe itself.
+    pub async fn load(&self, bytes: Vec<u8>) -> Result<Arc<sandbox::Script>, RuntimeError> {
+        let hash = ScriptHash::of(&bytes);
+        if let Some(script) = self.loaded(&hash) {
+            return Ok(script);
+        }
+        let script = self.shared.sandbox()?.load(bytes).await?;
+        let mut loaded = self.shared.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(loaded.entry(hash).or_insert(script)))
+    }
+
+    fn loaded(&self, hash: &ScriptHash) -> Option<Arc<sandbox::Script>> {
+        lock(&self.shared.loaded).get(hash).cloned()
+    }
+
+    /// Deploys a script, and creates the syncs that it wants for the connections of its integration.
+    pub async fn deploy(&self, bytes: Vec<u8>, upload: Upload) -> Result<Script, RuntimeError> {
+        let checked = upload.limits.as_ref().map_or(Ok(()), LimitOverrides::check);
+        checked.map_err(|reason| RuntimeError::BadInput { what: "the limits", reason })?;
+        let loaded = self.load(bytes.clone()).await?;
+        if let Some(frequency) = &loaded.manifest.frequency {
+            let checked = frequency.parse::<Schedule>();
+            checked.map_err(|error| ScriptError::Manifest(format!("its frequency: {error}")))?;
+        }
+        let encode = |error: serde_json::Error| StoreError::Storage { doing: "encode a script", source: error.into() };
+        let name = upload.name.unwrap_or_else(|| loaded.manifest.name.clone());
+        let key = name.clone();
+        let before = self.blocking(move |store| store.script(&key)).await?;
+        let integration = upload.integration.or_else(|| before.as_ref().and_then(|before| before.integration.clone()));
+        if let Some(integration) = &integration {
+            self.integration(integration).await?;
+        }
+        let limits = match (&upload.limits, before) {
+            (None, Some(before)) => before.limits,
+            (limits, _) => serde_json::to_string(&limits.clone().unwrap_or_default()).map_err(encode)?,
+        };
+        let script = Script {
+            name,
+            version: 0,
+            integration,
+            hash: loaded.hash.clone(),
+            size: loaded.size as u64,
+            added_at: self.shared.clock.now(),
+            manifest: serde_json::to_string(&loaded.manifest).map_err(encode)?,
+            limits,
+        };
+        let script = self.blocking(move |store| store.put_script(&script, &bytes)).await?;
+        self.script_changed(&script).await?;
+        Ok(script)
+    }
+
+    async fn script_changed(&self, script: &Script) -> Result<(), RuntimeError> {
+        self.plan_syncs_of(script).await?;
+        if let Some(integration) = &script.integration {
+            for connection in self.connections(None, usize::MAX).await? {
+                if connection.integration == *integration {
+                    self.start_wanted_sync(&connection, script).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A deployed script's row: its active version.
+    pub async fn script_row(&self, name: &ScriptName) -> Result<Script, RuntimeError> {
+        let key = name.clone();
+        let row = self.blocking(move |store| store.script(&key)).await?;
+        row.ok_or_else(|| RuntimeError::UnknownScript(name.clone()))
+    }
+
+    /// Every version of a script that is kept, the newest first.
+    pub async fn script_versions(&self, name: &ScriptName) -> Result<Vec<Script>, RuntimeError> {
+        self.script_row(name).await?;
+        let name = name.clone();
+        self.blocking(move |store| store.script_versions(&name)).await
+    }
+
+    /// Makes a version the active one.
+    pub async fn activate_script(&self, name: &ScriptName, version: u32) -> Result<Script, RuntimeError> {
+        self.script_row(name).await?;
+        let key = name.clone();
+        let script = self.blocking(move |store| store.activate_script(&key, version)).await?;
+        let script = script.ok_or_else(|| RuntimeError::unknown("version", &format!("{version} of script {name}")))?;
+        self.script_changed(&script).await?;
+        Ok(script)
+    }
+
+    /// Makes the version before the active one the active one.
+    pub async fn roll_back_script(&self, name: &ScriptName) -> Result<Script, RuntimeError> {
+        let active = self.script_row(name).await?.version;
+        let versions = self.script_versions(name).await?;
+        let before = versions.iter().map(|script| script.version).filter(|version| *version < active).max();
+        let before =
+            before.ok_or_else(|| RuntimeError::unknown("version", &format!("before {active} of script {name}")))?;
+        self.activate_script(name, before).await
+    }
+
+    /// Sets the limits of a script's runs, or the integration that it is for.
+    pub async fn change_script(
+        &self,
+        name: &ScriptName,
+        limits: Option<LimitOverrides>,
+        integration: Option<IntegrationName>,
+    ) -> Result<Script, RuntimeError> {
+        let row = self.script_row(name).await?;
+        let hash = row.hash.clone();
+        let bytes = self.blocking(move |store| store.script_bytes(&hash)).await?;
+        let bytes = bytes.ok_or_else(|| RuntimeError::UnknownScript(name.clone()))?;
+        self.deploy(bytes, Upload { name: Some(name.clone()), integration, limits }).await
+    }
+
+    /// Takes a script away; its records stay. Refused while syncs have it.
+    pub async fn remove_script(&self, name: &ScriptName) -> Result<(), RuntimeError> {
+        let _changing = self.changing.lock().await;
+        self.script_row(name).await?;
+        let syncs = self.syncs(None, None, usize::MAX).await?;
+        if let Some(user) = syncs.iter().find(|sync| sync.key.script == *name) {
+            let by = format!("the sync of {}", user.key.connection);
+            return Err(RuntimeError::InUse { what: "script", name: name.to_string(), by });
+        }
+        let name = name.clone();
+        self.blocking(move |store| store.remove_script(&name)).await.map(drop)
+    }
+
+    /// A deployed script, ready to run, and its row.
+    pub async fn deployed(&self, name: &ScriptName) -> Result<(Arc<sandbox::Script>, Script), RuntimeError> {
+        let row = self.script_row(name).await?;
+        if let Some(script) = self.loaded(&row.hash) {
+            return Ok((script, row));
+        }
+        let hash = row.hash.clone();
+        let bytes = self.blocking(move |store| store.script_bytes(&hash)).await?;
+        let bytes = bytes.ok_or_else(|| RuntimeError::UnknownScript(name.clone()))?;
+        Ok((self.load(bytes).await?, row))
+    }
+
+    /// What a script says of itself.
+    pub fn manifest(&self, script: &Script) -> Result<crate::script::Manifest, RuntimeError> {
+        manifest_of(script)
+    }
+}
