@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use super::block::Reader;
@@ -27,8 +27,9 @@ use crate::store::StoreError;
 const CACHE_BYTES: u64 = 8 << 20;
 /// What must be free before sled writes, besides some times the rows: its log grows by half a MiB at a time.
 const ROOM_BYTES: usize = 1 << 20;
-/// A flush of some MiB takes longer than this on no disk that works.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
+/// A flush of some MiB takes longer than this on no disk that works, however busy it is.
+const FLUSH_PATIENCE: Duration = Duration::from_mins(1);
+const FLUSHING: &str = "make its index durable; restart Terapi if this lasts though the disk has room";
 /// The row that says what the others stand for.
 const STANDING_KEY: &[u8] = b"p";
 
@@ -79,6 +80,8 @@ pub(super) struct Catalog {
     standing: std::sync::Mutex<Standing>,
     /// Whether a write failed, after which sled takes no other.
     refuses: AtomicBool,
+    /// Whether a flush is under way that was not waited for to its end. Until it ends sled keeps its lock.
+    flushing: Arc<AtomicBool>,
 }
 
 impl Catalog {
@@ -108,6 +111,7 @@ impl Catalog {
             db: RwLock::new(Some(db)),
             standing: std::sync::Mutex::new(standing),
             refuses: AtomicBool::new(false),
+            flushing: Arc::default(),
         }))
     }
 
@@ -140,6 +144,10 @@ impl Catalog {
     pub(super) fn write(&self, rows: &Rows, position: Position, runs: Vec<u64>) -> Result<(), StoreError> {
         // sled does not take a full disk well: better that it does not meet one.
         self.make_sure_of_room(rows)?;
+        // Without its lock a new sled does not open, and there would be none to read.
+        if self.flushing.load(Ordering::Acquire) {
+            return Err(no_answer());
+        }
         if self.refuses.load(Ordering::Relaxed) {
             self.open_again()?;
         }
@@ -177,23 +185,25 @@ impl Catalog {
     /// Makes sled durable. After a write that failed on a thread of its own, sled 0.34 may wait for it for ever; a thread of
     /// ours waits instead, and the store goes on to be read.
     fn flush(&self) -> Result<(), StoreError> {
-        let doing = "make its index durable; restart Terapi when there is room on the disk";
         let db = opened(&self.db.read().unwrap_or_else(PoisonError::into_inner))?.clone();
         let (done, wait) = std::sync::mpsc::channel();
+        let flushing = Arc::clone(&self.flushing);
         let flush = move || {
             let result = catch_unwind(AssertUnwindSafe(|| db.flush().map(drop)));
             drop(db);
+            flushing.store(false, Ordering::Release);
             // Nobody waits any more after a long time.
             let _ = done.send(result);
         };
-        std::thread::Builder::new().name("terapi-sled".to_owned()).spawn(flush).map_err(StoreError::io(doing))?;
+        self.flushing.store(true, Ordering::Release);
+        if let Err(error) = std::thread::Builder::new().name("terapi-sled".to_owned()).spawn(flush) {
+            self.flushing.store(false, Ordering::Release);
+            return Err(StoreError::io(FLUSHING)(error));
+        }
         match wait.recv_timeout(FLUSH_PATIENCE) {
-            Ok(Ok(result)) => self.guarded(doing, || result),
+            Ok(Ok(result)) => self.guarded(FLUSHING, || result),
             Ok(Err(_)) => Err(self.damaged("while it was made durable: it panicked")),
-            Err(_) => {
-                let source = std::io::Error::new(std::io::ErrorKind::TimedOut, "sled does not answer");
-                Err(StoreError::Storage { doing, source })
-            }
+            Err(_) => Err(no_answer()),
         }
     }
 
@@ -251,6 +261,11 @@ impl Catalog {
 
 fn opened<'a>(db: &'a RwLockReadGuard<'_, Option<sled::Db>>) -> Result<&'a sled::Db, StoreError> {
     db.as_ref().ok_or_else(not_open)
+}
+
+fn no_answer() -> StoreError {
+    let source = std::io::Error::new(std::io::ErrorKind::TimedOut, "sled does not answer");
+    StoreError::Storage { doing: FLUSHING, source }
 }
 
 fn not_open() -> StoreError {
