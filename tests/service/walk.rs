@@ -1,4 +1,6 @@
 //! From an integration to its records and back to nothing, as an operator and an app go through it.
+//!
+//! Over 500 lines: the walks share their integrations, accounts and scripts, and are read side by side.
 
 use std::time::Duration;
 

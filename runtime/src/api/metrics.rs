@@ -56,13 +56,12 @@ impl Default for Metrics {
     }
 }
 
-impl Metrics {
-    /// The route that a request goes to, as the router has it: no name of anybody's is part of a figure.
-    #[expect(clippy::unused_self, reason = "a call of the same kind as the others")]
-    pub(super) fn route_of(&self, request: &Request) -> String {
-        request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned())
-    }
+/// The route that a request goes to, as the router has it: no name of anybody's is part of a figure.
+pub(super) fn route_of(request: &Request) -> String {
+    request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned())
+}
 
+impl Metrics {
     pub(super) fn answered(&self, method: &Method, route: &str, status: StatusCode, took: Duration) {
         let labels = Answered { method: method.to_string(), route: route.to_owned(), status: status.as_u16() };
         self.answers.get_or_create(&labels).inc();

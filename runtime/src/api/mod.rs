@@ -1,8 +1,10 @@
 //! The HTTP API.
 //!
 //! Every route lies under `/v1`, speaks JSON, and answers errors as `application/problem+json` (RFC 9457) with a stable `code`.
-//! A request is looked at in this order: its size → its key → the key's scope → path, query, body → the [`Runtime`](crate::runtime::Runtime) of the
+//! A request is looked at in this order: its size → its key → the key's scope → path, query, body → the [`Runtime`] of the
 //! key's environment, which is the only one that the handler gets to see.
+//!
+//! [`Runtime`]: crate::runtime::Runtime
 //!
 //! | module | what it knows |
 //! |---|---|
@@ -62,8 +64,6 @@ pub struct Api {
     metrics: Arc<Metrics>,
     /// Cancelled when the service is about to stop: who waits for changes is answered.
     stop: CancellationToken,
-    /// The `OpenAPI` document as it is served.
-    document: Arc<str>,
 }
 
 /// The largest body of a request that is no upload.
@@ -115,17 +115,14 @@ fn routes() -> OpenApiRouter<Api> {
 
 /// The API over a service. Uploads are read up to `max_upload` bytes, other bodies up to 3 MiB.
 pub fn router(service: Service, metrics: Arc<Metrics>, stop: CancellationToken, max_upload: usize) -> Router {
-    let (router, document) = routes().split_for_parts();
-    let document = openapi::complete(document);
-    let document = serde_json::to_string(&document).unwrap_or_default().into();
-    let api = Api { service, metrics, stop, document };
-    router
+    let api = Api { service, metrics, stop };
+    Router::from(routes())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         // The extractors' own limit is the same for every route; ours is not.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(api.clone(), access::authenticate))
-        .layer(middleware::from_fn_with_state((api.clone(), max_upload), limit_body))
+        .layer(middleware::from_fn_with_state(max_upload, limit_body))
         .layer(middleware::from_fn_with_state(api.clone(), name_and_count))
         .with_state(api)
 }
@@ -143,7 +140,7 @@ async fn name_and_count(
     };
     let id = given.filter(is_id).map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let route = api.metrics.route_of(&request);
+    let route = metrics::route_of(&request);
     let mut response = next.run(request).await;
     problem::stamp(&mut response, &id);
     if let Ok(value) = HeaderValue::from_str(&id) {
@@ -158,7 +155,7 @@ async fn name_and_count(
 /// Refuses a body that says that it is too large before any of it is read, and reads no more than so much of one that does
 /// not say.
 async fn limit_body(
-    axum::extract::State((_, max_upload)): axum::extract::State<(Api, usize)>,
+    axum::extract::State(max_upload): axum::extract::State<usize>,
     request: Request,
     next: Next,
 ) -> Response {

@@ -33,7 +33,8 @@ impl Status {
             return Ok(ExitCode::SUCCESS);
         }
         let (green, bold, dim) = (output::GREEN.bold(), output::BOLD, output::DIM);
-        let place = context.server.as_ref().map_or_else(|| context.config.data_dir.display().to_string(), url_text);
+        let place =
+            context.server.as_ref().map_or_else(|| context.config.data_dir.display().to_string(), url::Url::to_string);
         anstream::println!(
             "{green}{}{green:#}  environment {bold}{}{bold:#}  {dim}{place}, version {}{dim:#}",
             health.status,
@@ -77,10 +78,6 @@ impl Status {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn url_text(url: &url::Url) -> String {
-    url.to_string()
 }
 
 fn models(scripts: Vec<ScriptView>) -> HashMap<ScriptName, Vec<ModelName>> {

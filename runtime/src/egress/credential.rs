@@ -58,7 +58,6 @@ pub enum Scheme {
     /// OAuth 2 for a machine of its own account, RFC 6749 section 4.4.
     Oauth2ClientCredentials {
         /// Where tokens are had.
-        #[serde(with = "url_text")]
         token_url: Url,
         /// The client's name at the API.
         client_id: String,
@@ -77,7 +76,6 @@ pub enum Scheme {
     /// OAuth 2 for a user who has allowed it once, RFC 6749 section 6. The refresh token is among the [`Tokens`].
     Oauth2RefreshToken {
         /// Where tokens are had.
-        #[serde(with = "url_text")]
         token_url: Url,
         /// The client's name at the API.
         client_id: String,
@@ -352,19 +350,5 @@ impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Credential");
         shown.field("scheme", &self.scheme.kind()).field("hosts", &self.hosts).finish_non_exhaustive()
-    }
-}
-
-/// A URL as the text that it is.
-mod url_text {
-    use serde::{Deserialize, Deserializer, Serializer, de};
-    use url::Url;
-
-    pub(super) fn serialize<S: Serializer>(url: &Url, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(url.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }

@@ -13,7 +13,7 @@ use crate::egress::{Exchange, Exhausted, Meter, Request, Response};
 use crate::ids::{ConnectionName, RunId, ScriptName, Timestamp};
 use crate::run::Outcome;
 use crate::sandbox::LimitOverrides;
-use crate::store::{DocumentKind, StoreError};
+use crate::store::{DocumentKind, Store, StoreError};
 
 /// How long a call can be asked about, and an idempotency key is known.
 pub(super) const KEEP_CALLS_MS: u64 = 24 * 3_600_000;
@@ -255,18 +255,7 @@ impl Runtime {
     /// Calls that a process before this one left behind are noted as interrupted, and old ones forgotten.
     pub(super) async fn tidy_calls(&self, started: bool) -> Result<(), RuntimeError> {
         let now = self.shared.clock.now();
-        self.blocking(move |store| {
-            let mut after = None;
-            loop {
-                let found = store.documents(DocumentKind::ActionCall, "", after.as_deref(), 100)?;
-                let Some((last, _)) = found.last() else { return Ok(()) };
-                after = Some(last.clone());
-                for (key, text) in found {
-                    tidy(store, &key, &text, now, started)?;
-                }
-            }
-        })
-        .await
+        self.blocking(move |store| each(store, "", |key, text| tidy(store, key, text, now, started))).await
     }
 
     /// Cancels the calls on a connection, and returns when they have ended. None may begin meanwhile.
@@ -291,26 +280,20 @@ impl Runtime {
         let connection = connection.clone();
         self.blocking(move |store| {
             let mut gone = HashSet::new();
-            for kind in ["call/", "key/"] {
-                let mut after = None;
-                loop {
-                    let found = store.documents(DocumentKind::ActionCall, kind, after.as_deref(), 100)?;
-                    let Some((last, _)) = found.last() else { break };
-                    after = Some(last.clone());
-                    for (key, text) in found {
-                        let forget = if kind == "call/" {
-                            let call: Call = super::parse(&text)?;
-                            call.connection == connection && gone.insert(call.id)
-                        } else {
-                            gone.contains(&super::parse::<Known>(&text)?.call)
-                        };
-                        if forget {
-                            store.put_document(DocumentKind::ActionCall, &key, None)?;
-                        }
-                    }
+            each(store, "call/", |key, text| {
+                let call: Call = super::parse(text)?;
+                if call.connection != connection {
+                    return Ok(());
                 }
-            }
-            Ok(())
+                gone.insert(call.id);
+                store.put_document(DocumentKind::ActionCall, key, None)
+            })?;
+            each(store, "key/", |key, text| {
+                if !gone.contains(&super::parse::<Known>(text)?.call) {
+                    return Ok(());
+                }
+                store.put_document(DocumentKind::ActionCall, key, None)
+            })
         })
         .await
     }
@@ -322,13 +305,22 @@ impl Runtime {
     }
 }
 
-fn tidy(
-    store: &dyn crate::store::Store,
-    key: &str,
-    text: &str,
-    now: Timestamp,
-    started: bool,
+/// Looks at every document about calls whose key begins so.
+fn each(
+    store: &dyn Store,
+    prefix: &str,
+    mut look: impl FnMut(&str, &str) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let found = store.documents(DocumentKind::ActionCall, prefix, after.as_deref(), 100)?;
+        let Some((last, _)) = found.last() else { return Ok(()) };
+        after = Some(last.clone());
+        found.iter().try_for_each(|(key, text)| look(key, text))?;
+    }
+}
+
+fn tidy(store: &dyn Store, key: &str, text: &str, now: Timestamp, started: bool) -> Result<(), StoreError> {
     let old = |at: Timestamp| now.since(at) >= KEEP_CALLS_MS;
     if key.starts_with("key/") {
         let known: Known = super::parse(text)?;
