@@ -217,22 +217,25 @@ impl Runtime {
         let _changing = self.changing.lock().await;
         let keyring = self.keyring()?;
         let mut count = 0;
-        let mut again = |purpose: &str, sealed: &mut Option<String>| -> Result<(), RuntimeError> {
-            if let Some(text) = sealed.as_ref().filter(|text| keyring.needs_rotation(text)) {
-                *sealed = Some(keyring.seal(purpose, keyring.open(purpose, text)?.expose())?);
-                count += 1;
-            }
-            Ok(())
+        // Whether there was anything to do.
+        let mut again = |purpose: &str, sealed: &mut Option<String>| -> Result<bool, RuntimeError> {
+            let Some(text) = sealed.as_ref().filter(|text| keyring.needs_rotation(text)) else { return Ok(false) };
+            *sealed = Some(keyring.seal(purpose, keyring.open(purpose, text)?.expose())?);
+            count += 1;
+            Ok(true)
         };
         for mut integration in self.integrations(None, usize::MAX).await? {
-            again(&integration.purpose(), &mut integration.sealed_secret)?;
-            self.put_document(DocumentKind::Integration, integration.name.as_str(), &integration).await?;
+            if again(&integration.purpose(), &mut integration.sealed_secret)? {
+                self.put_document(DocumentKind::Integration, integration.name.as_str(), &integration).await?;
+            }
         }
         for mut connection in self.connections(None, usize::MAX).await? {
             let purpose = connection.purpose();
-            again(&purpose, &mut connection.sealed)?;
-            again(&purpose, &mut connection.sealed_tokens)?;
-            self.put_document(DocumentKind::Connection, connection.name.as_str(), &connection).await?;
+            let (given, had) =
+                (again(&purpose, &mut connection.sealed)?, again(&purpose, &mut connection.sealed_tokens)?);
+            if given || had {
+                self.put_document(DocumentKind::Connection, connection.name.as_str(), &connection).await?;
+            }
         }
         self.accounts.forget_all();
         Ok(count)

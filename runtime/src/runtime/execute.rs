@@ -1,7 +1,6 @@
 //! One run of a sync or an action, from its lease to its end.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -19,8 +18,6 @@ use crate::store::{DeleteGuard, Lease, Reset, RunStart, RunsQuery, Store, StoreE
 const LEASE: Duration = Duration::from_mins(1);
 /// How often it gives one: often enough that three in a row may be late.
 const RENEW_INTERVAL: Duration = Duration::from_secs(15);
-/// How often retention is applied.
-const PRUNE_INTERVAL: Duration = Duration::from_hours(1);
 
 /// One run to do.
 pub struct Execution {
@@ -190,24 +187,12 @@ impl Runtime {
             }
         };
         let (run, checkpoint) = self.finish(run, lease, report, guard).await?;
-        self.prune().await;
+        self.keep_house_at_times().await;
         Ok((run, checkpoint != state.checkpoint))
     }
 
-    /// Applies the operator's retention, if there is one, every hour that something runs.
-    async fn prune(&self) {
-        let now = self.shared.clock.now();
-        let last = self.pruned_at.swap(now.0, Ordering::Relaxed);
-        if now.0.saturating_sub(last) < PRUNE_INTERVAL.as_millis().try_into().unwrap_or(u64::MAX) {
-            self.pruned_at.store(last, Ordering::Relaxed);
-            return;
-        }
-        if let Err(error) = self.blocking(move |store| store.prune(now)).await {
-            tracing::error!(%error, "what the retention says could not be pruned");
-        }
-    }
-
-    /// Ends a sync's run in the store, and returns the checkpoint that it leaves. What the end itself brings up (the delete guard, a full disk) is an outcome too.
+    /// Ends a sync's run in the store, and returns the checkpoint that it leaves. What the end itself brings up (the delete
+    /// guard, a full disk) is an outcome too.
     async fn finish(
         &self,
         mut run: Run,

@@ -80,7 +80,7 @@ pub struct Inner {
     calls: Mutex<calls::Calls>,
     keys: Mutex<access::Seen>,
     /// When the retention was applied last, in milliseconds.
-    pruned_at: AtomicU64,
+    kept_house_at: AtomicU64,
 }
 
 impl Deref for Runtime {
@@ -221,7 +221,7 @@ impl Runtime {
             sync_documents: Mutex::default(),
             calls: Mutex::default(),
             keys: Mutex::default(),
-            pruned_at: AtomicU64::default(),
+            kept_house_at: AtomicU64::default(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ use crate::store::embedded::EmbeddedStore;
 
 /// The folder of environments besides the default one.
 const ENVIRONMENTS: &str = "environments";
-/// How often housekeeping is done: runs and calls that are old are forgotten.
-const HOUSEKEEPING: Duration = Duration::from_mins(15);
+/// How often housekeeping is done, in a process that serves and in one that runs something now and then.
+const HOUSEKEEPING_MS: u64 = 15 * 60_000;
 
 /// Where the store of an environment lies.
 #[must_use]
@@ -174,13 +175,11 @@ impl Service {
             scheduler.serve_environment(&runtime).await?;
         }
         let housekeeping = async {
-            let mut interval = tokio::time::interval(HOUSEKEEPING);
+            let mut interval = tokio::time::interval(Duration::from_millis(HOUSEKEEPING_MS));
             loop {
                 interval.tick().await;
                 for runtime in self.environments() {
-                    if let Err(error) = runtime.keep_house().await {
-                        tracing::error!(%error, environment = %runtime.name(), "what is old could not be forgotten");
-                    }
+                    runtime.keep_house_at_times().await;
                 }
             }
         };
@@ -204,9 +203,21 @@ impl Service {
 }
 
 impl Runtime {
-    /// Forgets what is old. How long runs are kept says the retention, or else the configuration.
-    async fn keep_house(&self) -> Result<(), RuntimeError> {
+    /// Keeps house if that is due.
+    pub(super) async fn keep_house_at_times(&self) {
         let now = self.shared.clock.now();
+        let due = self.kept_house_at.load(Ordering::Relaxed).saturating_add(HOUSEKEEPING_MS);
+        if now.0 < due {
+            return;
+        }
+        self.kept_house_at.store(now.0, Ordering::Relaxed);
+        if let Err(error) = self.keep_house(now).await {
+            tracing::error!(%error, environment = %self.name(), "what is old could not be forgotten");
+        }
+    }
+
+    /// Forgets what is old: records as the retention says, runs as it or else the configuration does, and calls.
+    async fn keep_house(&self, now: Timestamp) -> Result<(), RuntimeError> {
         let keep = self.shared.options.keep_runs_ms;
         self.blocking(move |store| {
             store.prune(now)?;

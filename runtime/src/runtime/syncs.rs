@@ -211,8 +211,10 @@ impl Runtime {
         let manifest = manifest_of(&script)?;
         let schedule = schedule(sync.frequency.as_deref(), &manifest)?;
         let start_at = settings.start_at.map_or(sync.plan.start_at, |given| given.map(|time| time.0));
-        self.put_document(DocumentKind::Sync, &document_key(key), &sync).await?;
         let memory = self.limits_of(&script, &sync.limits).memory;
+        let changed = sync.clone();
+        self.rewrite_sync(key, move |stored| *stored = Sync { plan: std::mem::take(&mut stored.plan), ..changed })
+            .await?;
         self.shared.scheduler.set_schedule(self, key, memory, schedule, start_at).await?;
         // What waited for its configuration, or failed with another one, goes on.
         if settings.config.is_some() {
@@ -243,14 +245,24 @@ impl Runtime {
         self.find_sync(key).await?.ok_or_else(|| RuntimeError::unknown("sync", key))
     }
 
-    /// Writes a sync's plan. One that was removed meanwhile stays so.
+    /// Writes a sync's plan.
     pub(crate) async fn save_plan(&self, key: &SyncKey, plan: Plan) -> Result<(), RuntimeError> {
+        self.rewrite_sync(key, |sync| sync.plan = plan).await
+    }
+
+    /// Changes a sync's document: settings and plan are written by different hands at any time, and neither may undo what
+    /// the other wrote. One that was removed meanwhile stays so.
+    async fn rewrite_sync(
+        &self,
+        key: &SyncKey,
+        change: impl FnOnce(&mut Sync) + Send + 'static,
+    ) -> Result<(), RuntimeError> {
         let (key, writing) = (document_key(key), std::sync::Arc::clone(&self.inner));
         self.blocking(move |store| {
             let _writing = lock(&writing.sync_documents);
             let Some(text) = store.document(DocumentKind::Sync, &key)? else { return Ok(()) };
             let mut sync: Sync = super::parse(&text)?;
-            sync.plan = plan;
+            change(&mut sync);
             store.put_document(DocumentKind::Sync, &key, Some(&super::json(&sync)?))
         })
         .await
