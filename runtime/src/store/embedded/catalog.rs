@@ -13,8 +13,9 @@ use std::fs::File;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use super::block::Reader;
@@ -29,6 +30,8 @@ const CACHE_BYTES: u64 = 8 << 20;
 const ROOM_BYTES: usize = 1 << 20;
 /// A flush of some MiB takes longer than this on no disk that works, however busy it is.
 const FLUSH_PATIENCE: Duration = Duration::from_mins(1);
+/// When a flush that has not ended is asked for once more, the next time after twice as long.
+const FLUSH_AGAIN: Duration = Duration::from_millis(100);
 const FLUSHING: &str = "make its index durable; restart Terapi if this lasts though the disk has room";
 /// The row that says what the others stand for.
 const STANDING_KEY: &[u8] = b"p";
@@ -77,11 +80,11 @@ pub(super) struct Catalog {
     patience: Duration,
     /// `None` only where opening it again failed.
     db: RwLock<Option<sled::Db>>,
-    standing: std::sync::Mutex<Standing>,
+    standing: Mutex<Standing>,
     /// Whether a write failed, after which sled takes no other.
     refuses: AtomicBool,
-    /// Whether a flush is under way that was not waited for to its end. Until it ends sled keeps its lock.
-    flushing: Arc<AtomicBool>,
+    /// How many flushes are under way. Until they end sled keeps its lock.
+    flushing: Arc<AtomicUsize>,
 }
 
 impl Catalog {
@@ -109,7 +112,7 @@ impl Catalog {
             damage_mark,
             patience,
             db: RwLock::new(Some(db)),
-            standing: std::sync::Mutex::new(standing),
+            standing: Mutex::new(standing),
             refuses: AtomicBool::new(false),
             flushing: Arc::default(),
         }))
@@ -145,9 +148,13 @@ impl Catalog {
         // sled does not take a full disk well: better that it does not meet one.
         self.make_sure_of_room(rows)?;
         // Without its lock a new sled does not open, and there would be none to read.
-        if self.flushing.load(Ordering::Acquire) {
+        if self.flushing.load(Ordering::Acquire) > 0 {
             return Err(no_answer());
         }
+        // sled has one lock for all that it has open in a process, and batches of one wait for flushes of another anyway. Were
+        // one to wait, a flush that hangs could not be woken (see `flush`).
+        static ONE_WRITES: Mutex<()> = Mutex::new(());
+        let _writing = lock(&ONE_WRITES);
         if self.refuses.load(Ordering::Relaxed) {
             self.open_again()?;
         }
@@ -182,28 +189,42 @@ impl Catalog {
         Ok(())
     }
 
-    /// Makes sled durable. After a write that failed on a thread of its own, sled 0.34 may wait for it for ever; a thread of
-    /// ours waits instead, and the store goes on to be read.
+    /// Makes sled durable.
+    ///
+    /// If the write that a flush of sled 0.34 waits for fails, nothing may wake it (`Log::exit_reservation` notes the error and
+    /// tells nobody). Another flush does: it finds the error and tells all that wait. So one that takes long is asked for
+    /// again, on threads of their own, and the store goes on to be read whatever becomes of them.
     fn flush(&self) -> Result<(), StoreError> {
-        let db = opened(&self.db.read().unwrap_or_else(PoisonError::into_inner))?.clone();
         let (done, wait) = std::sync::mpsc::channel();
+        let (begun, mut again) = (Instant::now(), FLUSH_AGAIN);
+        while begun.elapsed() < FLUSH_PATIENCE {
+            self.begin_flush(done.clone())?;
+            match wait.recv_timeout(again) {
+                Ok(Ok(result)) => return self.guarded(FLUSHING, || result),
+                Ok(Err(_)) => return Err(self.damaged("while it was made durable: it panicked")),
+                Err(_) => again *= 2,
+            }
+        }
+        Err(no_answer())
+    }
+
+    fn begin_flush(&self, done: Sender<std::thread::Result<sled::Result<()>>>) -> Result<(), StoreError> {
+        let db = opened(&self.db.read().unwrap_or_else(PoisonError::into_inner))?.clone();
         let flushing = Arc::clone(&self.flushing);
+        self.flushing.fetch_add(1, Ordering::AcqRel);
         let flush = move || {
             let result = catch_unwind(AssertUnwindSafe(|| db.flush().map(drop)));
             drop(db);
-            flushing.store(false, Ordering::Release);
-            // Nobody waits any more after a long time.
+            flushing.fetch_sub(1, Ordering::AcqRel);
+            // Another may have answered already.
             let _ = done.send(result);
         };
-        self.flushing.store(true, Ordering::Release);
-        if let Err(error) = std::thread::Builder::new().name("terapi-sled".to_owned()).spawn(flush) {
-            self.flushing.store(false, Ordering::Release);
-            return Err(StoreError::io(FLUSHING)(error));
-        }
-        match wait.recv_timeout(FLUSH_PATIENCE) {
-            Ok(Ok(result)) => self.guarded(FLUSHING, || result),
-            Ok(Err(_)) => Err(self.damaged("while it was made durable: it panicked")),
-            Err(_) => Err(no_answer()),
+        match std::thread::Builder::new().name("terapi-sled".to_owned()).spawn(flush) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.flushing.fetch_sub(1, Ordering::AcqRel);
+                Err(StoreError::io(FLUSHING)(error))
+            }
         }
     }
 
