@@ -79,7 +79,7 @@ pub struct Inner {
     sync_documents: Mutex<()>,
     calls: Mutex<calls::Calls>,
     keys: Mutex<access::Seen>,
-    /// When the retention was applied last, in milliseconds.
+    /// When house was kept last, in milliseconds.
     kept_house_at: AtomicU64,
 }
 

@@ -32,9 +32,14 @@ const ROOM_BYTES: usize = 1 << 20;
 const FLUSH_PATIENCE: Duration = Duration::from_mins(1);
 /// When a flush that has not ended is asked for once more, the next time after twice as long.
 const FLUSH_AGAIN: Duration = Duration::from_millis(100);
+/// What was being done when a flush failed, and what to do.
 const FLUSHING: &str = "make its index durable; restart Terapi if this lasts though the disk has room";
 /// The row that says what the others stand for.
 const STANDING_KEY: &[u8] = b"p";
+
+/// sled has one lock for all that it has open in a process, and batches of one wait for flushes of another anyway. Were one
+/// to wait, a flush that hangs could not be woken (see [`Catalog::flush`]).
+static ONE_WRITES: Mutex<()> = Mutex::new(());
 
 /// What the index stands for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -147,15 +152,12 @@ impl Catalog {
     pub(super) fn write(&self, rows: &Rows, position: Position, runs: Vec<u64>) -> Result<(), StoreError> {
         // sled does not take a full disk well: better that it does not meet one.
         self.make_sure_of_room(rows)?;
-        // Without its lock a new sled does not open, and there would be none to read.
-        if self.flushing.load(Ordering::Acquire) > 0 {
-            return Err(no_answer());
-        }
-        // sled has one lock for all that it has open in a process, and batches of one wait for flushes of another anyway. Were
-        // one to wait, a flush that hangs could not be woken (see `flush`).
-        static ONE_WRITES: Mutex<()> = Mutex::new(());
         let _writing = lock(&ONE_WRITES);
         if self.refuses.load(Ordering::Relaxed) {
+            // Without its lock a new sled does not open, and there would be none to read.
+            if self.flushing.load(Ordering::Acquire) > 0 {
+                return Err(no_answer());
+            }
             self.open_again()?;
         }
         let result = self.try_write(rows, position, runs);
