@@ -110,6 +110,7 @@ macro_rules! suite {
                     the_guard_leaves_small_streams_alone,
                     the_guard_lets_everything_through_once,
                     an_account_deletes_what_was_not_saved_between_start_and_end,
+                    what_an_account_has_not_seen_is_listed_in_pages,
                     an_account_that_was_not_ended_deletes_nothing,
                     an_ended_account_deletes_nothing_if_the_run_fails,
                     an_account_goes_on_in_the_next_run_with_its_checkpoint,

@@ -7,6 +7,7 @@ use terapi::run::{LogLine, Run};
 use terapi::store::{
     Change, ChangePage, ChangesQuery, DeleteGuard, DocumentKind, Entry, Lease, Listing, ModelRule, Pruned, Reset,
     Retention, RunPage, RunStart, RunsQuery, SaveSummary, Script, Store, StoreError, StreamInfo, SyncState,
+    UnseenIds,
 };
 
 /// Everything else is the inner store's.
@@ -52,6 +53,7 @@ impl Store for BreakingStore {
         delete(lease: &Lease, model: &ModelName, ids: &[String], now: Timestamp) -> u32;
         track_deletes_start(lease: &Lease, model: &ModelName) -> ();
         track_deletes_end(lease: &Lease, model: &ModelName, guard: &DeleteGuard) -> u64;
+        unseen(lease: &Lease, model: &ModelName, after: Option<&str>, limit: usize) -> UnseenIds;
         sync_state(sync: &SyncKey) -> SyncState;
         save_checkpoint(lease: &Lease, checkpoint: Option<&str>) -> ();
         finish_run(lease: &Lease, run: &mut Run, guard: &DeleteGuard) -> ();

@@ -56,6 +56,7 @@ pub(crate) fn request(
         script: Arc::clone(script),
         run,
         connection: sync.connection.clone(),
+        connection_facts: "{}".into(),
         variant: sync.variant.clone(),
         config: config.to_owned(),
         input: None,

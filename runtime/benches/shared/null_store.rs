@@ -5,6 +5,7 @@ use terapi::run::{LogLine, Run};
 use terapi::store::{
     Change, ChangePage, ChangesQuery, DeleteGuard, DocumentKind, Entry, Lease, Listing, ModelRule, Pruned, Reset,
     Retention, RunPage, RunStart, RunsQuery, SaveSummary, Script, Store, StoreError, StreamInfo, SyncState,
+    UnseenIds,
 };
 
 pub(crate) struct NullStore;
@@ -35,6 +36,10 @@ impl Store for NullStore {
     }
 
     fn track_deletes_end(&self, _: &Lease, _: &ModelName, _: &DeleteGuard) -> Result<u64, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
+    fn unseen(&self, _: &Lease, _: &ModelName, _: Option<&str>, _: usize) -> Result<UnseenIds, StoreError> {
         unimplemented!("not asked for by a run of the bench")
     }
 

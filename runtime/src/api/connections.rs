@@ -89,6 +89,21 @@ pub(super) async fn set_credential(
     Ok(Answer(caller.runtime.set_credential(&name, &credential).await?.into()))
 }
 
+/// Replace what is fixed about the account, such as its tenant or site
+///
+/// A JSON object that the connection's scripts can read, and nothing secret. Runs under way go on with what they have.
+#[utoipa::path(put, path = "/v1/connections/{connection}/config", tag = "connections", operation_id = "set_connection_config",
+    params(("connection" = ConnectionName, Path)), request_body = Object,
+    responses((status = 200, body = ConnectionView), Problems))]
+pub(super) async fn set_config(
+    caller: Caller<Manage>,
+    Path(name): Path<ConnectionName>,
+    Json(value): Json<Object>,
+) -> Result<Answer<ConnectionView>, Problem> {
+    let config = (!value.is_empty()).then_some(value);
+    Ok(Answer(caller.runtime.set_connection_config(&name, config).await?.into()))
+}
+
 fn metadata(text: &str) -> Answer<Object> {
     Answer(serde_json::from_str(text).unwrap_or_default())
 }

@@ -87,6 +87,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(connections::list, connections::create))
         .routes(routes!(connections::get, connections::delete))
         .routes(routes!(connections::set_credential))
+        .routes(routes!(connections::set_config))
         .routes(routes!(connections::get_metadata, connections::set_metadata, connections::merge_metadata))
         .routes(routes!(scripts::list))
         .routes(routes!(scripts::upload))

@@ -86,6 +86,10 @@ pub(crate) struct ConnectionView {
     #[schema(format = "uri")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) base_url: Option<String>,
+    /// What is fixed about the account, for its scripts to read.
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) config: Option<serde_json::Map<String, serde_json::Value>>,
     /// What its credential is called: `none`, `api-key`, `bearer`, `basic`, `oauth2-client-credentials`, `oauth2-refresh-token`.
     pub(crate) credential: String,
     /// Why the API refuses the credential; the account has to be connected anew.
@@ -101,6 +105,7 @@ impl From<Connection> for ConnectionView {
             name: it.name,
             integration: it.integration,
             base_url: it.base_url.map(String::from),
+            config: it.config,
             credential: it.credential,
             refused: it.refused,
             created_at: Time(it.created_at),

@@ -38,6 +38,16 @@ pub(super) enum ConnectionCommand {
         #[command(flatten)]
         credential: CredentialArgs,
     },
+    /// Show or replace what is fixed about a connection's account, for its scripts to read
+    #[command(after_help = "Example:
+  terapi connection config acme --set '{\"site\": \"acme-eu\"}'")]
+    Config {
+        /// The connection
+        name: ConnectionName,
+        /// Replace all of it: a JSON object, a file with one, or `-`
+        #[arg(long, value_name = "JSON|FILE")]
+        set: Option<String>,
+    },
     /// Show, replace or change a connection's metadata
     #[command(after_help = "Example:
   terapi connection metadata acme --merge '{\"project\": \"WEB\"}'")]
@@ -78,6 +88,9 @@ pub(super) struct Create {
     /// The account's own base URL, where each has one
     #[arg(long, value_name = "URL")]
     base_url: Option<Url>,
+    /// What is fixed about the account, such as its tenant or site: a JSON object, or a file with one; nothing secret
+    #[arg(long, value_name = "JSON|FILE")]
+    config: Option<String>,
     /// Its metadata: a JSON object, or a file with one
     #[arg(long, value_name = "JSON|FILE")]
     metadata: Option<String>,
@@ -166,10 +179,12 @@ impl ConnectionCommand {
             }
             Self::Create(create) => {
                 let metadata = create.metadata.as_deref().map(|text| object("the metadata", text)).transpose()?;
+                let config = create.config.as_deref().map(|text| object("the configuration", text)).transpose()?;
                 let spec = ConnectionSpec {
                     name: create.name,
                     integration: create.integration,
                     base_url: create.base_url,
+                    config,
                     credential: create.credential.spec()?.unwrap_or_default(),
                     metadata,
                 };
@@ -185,6 +200,19 @@ impl ConnectionCommand {
                 let text = context.client()?.text(Method::PUT, &path, Content::json(&credential)?).await?;
                 said(context, "changed", &text)?;
             }
+            Self::Config { name, set } => {
+                let path = format!("/v1/connections/{name}");
+                let client = context.client()?;
+                let text = match set {
+                    Some(text) => {
+                        let config = Content::json(&object("the configuration", &text)?)?;
+                        client.text(Method::PUT, &format!("{path}/config"), config).await?
+                    }
+                    None => client.text(Method::GET, &path, Content::None).await?,
+                };
+                let config = super::client::parse::<ConnectionView>(&text)?.config.unwrap_or_default();
+                pretty(context, &serde_json::to_string(&config).map_err(|error| Failed::new(error.to_string()))?)?;
+            }
             Self::Metadata { name, set, merge } => {
                 let (method, body) = match (set, merge) {
                     (Some(text), _) => (Method::PUT, Content::json(&object("the metadata", &text)?)?),
@@ -192,12 +220,7 @@ impl ConnectionCommand {
                     _ => (Method::GET, Content::None),
                 };
                 let path = format!("/v1/connections/{name}/metadata");
-                let text = context.client()?.text(method, &path, body).await?;
-                output::answer(context, &text, |value: serde_json::Value| {
-                    let text = serde_json::to_string_pretty(&value).map_err(|error| Failed::new(error.to_string()))?;
-                    anstream::println!("{text}");
-                    Ok(())
-                })?;
+                pretty(context, &context.client()?.text(method, &path, body).await?)?;
             }
             Self::Delete { name, yes } => {
                 confirm(yes, &format!("Delete connection {name} with its syncs, records and runs?"))?;
@@ -207,6 +230,15 @@ impl ConnectionCommand {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A JSON object as people read it.
+fn pretty(context: &Context, text: &str) -> Result<(), Failed> {
+    output::answer(context, text, |value: serde_json::Value| {
+        let text = serde_json::to_string_pretty(&value).map_err(|error| Failed::new(error.to_string()))?;
+        anstream::println!("{text}");
+        Ok(())
+    })
 }
 
 fn said(context: &Context, word: &str, text: &str) -> Result<(), Failed> {
@@ -233,6 +265,7 @@ fn show(it: ConnectionView) {
     output::facts([
         ("integration", Some(it.integration.to_string())),
         ("base URL", it.base_url),
+        ("config", it.config.map(|config| serde_json::Value::Object(config).to_string())),
         ("credential", Some(it.credential)),
         ("refused", it.refused),
         ("created", Some(output::time(it.created_at))),

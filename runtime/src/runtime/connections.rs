@@ -12,7 +12,7 @@ use super::integrations::{Integration, SharedManners};
 use super::{Runtime, RuntimeError, lock};
 use crate::egress::{Account, Breaker, Credential, Gate, Policy};
 use crate::ids::{ConnectionName, IntegrationName, Timestamp};
-use crate::store::DocumentKind;
+use crate::store::{DocumentKind, canonical};
 
 /// What a connection is made of.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -30,6 +30,10 @@ pub struct ConnectionSpec {
     /// What shows who it is, as the integration's `auth` wants it.
     #[serde(default)]
     pub credential: CredentialSpec,
+    /// What is fixed about the account, such as its tenant or site: a JSON object that its scripts can read. Nothing secret.
+    #[schema(value_type = Option<Object>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<serde_json::Map<String, serde_json::Value>>,
     /// Its metadata at first: a JSON object.
     #[schema(value_type = Option<Object>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,6 +50,9 @@ pub struct Connection {
     /// Its own base URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<Url>,
+    /// What is fixed about the account: a JSON object that its scripts can read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<serde_json::Map<String, serde_json::Value>>,
     /// What its credential is called: `none`, `api-key` …
     pub credential: String,
     /// The credential, sealed.
@@ -68,6 +75,32 @@ impl Connection {
         format!("connection {}", self.name)
     }
 }
+
+/// What a script may know of its connection: `terapi:sync/state.connection`.
+#[derive(Debug, Serialize)]
+pub(super) struct ConnectionFacts<'a> {
+    id: &'a ConnectionName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    integration: Option<&'a IntegrationName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<&'a serde_json::Map<String, serde_json::Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pagination: Option<&'a serde_json::Map<String, serde_json::Value>>,
+}
+
+impl<'a> ConnectionFacts<'a> {
+    /// Those of a connection that nobody made.
+    pub(super) fn unknown(id: &'a ConnectionName) -> Self {
+        Self { id, integration: None, config: None, pagination: None }
+    }
+
+    pub(super) fn json(&self) -> Arc<str> {
+        serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned()).into()
+    }
+}
+
+/// The largest configuration of a connection, in bytes of its JSON: each run carries it.
+const MAX_CONFIG_BYTES: usize = 64 << 10;
 
 /// Accounts as egress holds them, made when they are first needed.
 #[derive(Default)]
@@ -126,6 +159,7 @@ impl Runtime {
             name: spec.name,
             integration: spec.integration,
             base_url: spec.base_url,
+            config: spec.config,
             credential: String::new(),
             sealed: None,
             sealed_tokens: None,
@@ -134,6 +168,7 @@ impl Runtime {
             updated_at: now,
         };
         check_base_url(&connection, &integration)?;
+        check_config(connection.config.as_ref())?;
         self.seal_credential(&mut connection, &integration, &spec.credential)?;
         if let Some(metadata) = spec.metadata {
             let name = connection.name.clone();
@@ -161,6 +196,36 @@ impl Runtime {
         self.put_document(DocumentKind::Connection, name.as_str(), &connection).await?;
         self.accounts.forget(name);
         Ok(connection)
+    }
+
+    /// Replaces, or with `None` takes away, what is fixed about the account. Runs under way go on with what they have.
+    pub async fn set_connection_config(
+        &self,
+        name: &ConnectionName,
+        config: Option<serde_json::Map<String, serde_json::Value>>,
+    ) -> Result<Connection, RuntimeError> {
+        let _changing = self.changing.lock().await;
+        let mut connection = self.connection(name).await?;
+        check_config(config.as_ref())?;
+        connection.config = config;
+        connection.updated_at = self.shared.clock.now();
+        self.put_document(DocumentKind::Connection, name.as_str(), &connection).await?;
+        Ok(connection)
+    }
+
+    /// What a script may know of its connection, as it is handed to it: a JSON object.
+    pub async fn connection_facts(&self, name: &ConnectionName) -> Result<Arc<str>, RuntimeError> {
+        let Some(connection) = self.find_connection(name).await? else {
+            return Ok(ConnectionFacts::unknown(name).json());
+        };
+        let integration = self.integration(&connection.integration).await?;
+        let facts = ConnectionFacts {
+            id: &connection.name,
+            integration: Some(&connection.integration),
+            config: connection.config.as_ref(),
+            pagination: integration.spec.pagination.as_ref(),
+        };
+        Ok(facts.json())
     }
 
     /// A connection.
@@ -264,4 +329,14 @@ fn check_base_url(connection: &Connection, integration: &Integration) -> Result<
         }
         _ => Ok(()),
     }
+}
+
+fn check_config(config: Option<&serde_json::Map<String, serde_json::Value>>) -> Result<(), RuntimeError> {
+    let Some(config) = config else { return Ok(()) };
+    let bad = |reason: String| RuntimeError::BadInput { what: "the connection's configuration", reason };
+    let text = serde_json::to_string(config).map_err(|error| bad(error.to_string()))?;
+    if text.len() > MAX_CONFIG_BYTES {
+        return Err(bad(format!("it has {} bytes, over {MAX_CONFIG_BYTES}", text.len())));
+    }
+    canonical::validate_object(&text).map_err(|error| bad(error.to_string()))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::connections::ConnectionFacts;
 use super::{Asked, Once, Runtime, RuntimeError};
 use crate::egress::{Exchange, Policy};
 use crate::ids::{ConnectionName, RunId, ScriptName, SyncKey, Variant};
@@ -27,6 +28,8 @@ pub struct Execution {
     pub name: ScriptName,
     /// On which connection.
     pub connection: ConnectionName,
+    /// What the script may know of it: a JSON object.
+    pub connection_facts: Arc<str>,
     /// In which variant.
     pub variant: Variant,
     /// A JSON object for the script.
@@ -53,10 +56,12 @@ impl Execution {
     pub fn new(script: Arc<sandbox::Script>, connection: ConnectionName) -> Self {
         let name = script.manifest.name.clone();
         let base_url = script.manifest.base_url.as_deref().and_then(|url| url.parse().ok());
+        let connection_facts = ConnectionFacts::unknown(&connection).json();
         Self {
             script,
             name,
             connection,
+            connection_facts,
             variant: Variant::default(),
             config: "{}".to_owned(),
             limits: Limits::default(),
@@ -81,9 +86,11 @@ impl Runtime {
     ) -> Result<(Run, bool), RuntimeError> {
         let sync = self.sync_document(key).await?;
         let policy = self.policy(&key.connection).await?;
+        let facts = self.connection_facts(&key.connection).await?;
         let (script, row) = self.deployed(&key.script).await?;
         let mut execution = Execution::new(script, key.connection.clone());
         execution.name = key.script.clone();
+        execution.connection_facts = facts;
         execution.variant = key.variant.clone();
         execution.config = sync.config;
         execution.limits = self.limits_of(&row, &sync.limits);
@@ -291,6 +298,7 @@ impl Runtime {
             script: execution.script,
             run,
             connection: execution.connection,
+            connection_facts: execution.connection_facts,
             variant: execution.variant,
             config: execution.config,
             input: None,

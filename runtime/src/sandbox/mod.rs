@@ -89,6 +89,8 @@ pub struct RunRequest {
     pub run: RunId,
     /// For which account.
     pub connection: ConnectionName,
+    /// What the script may know of it: a JSON object.
+    pub connection_facts: Arc<str>,
     /// In which variant.
     pub variant: Variant,
     /// A JSON object for the script.
@@ -234,6 +236,7 @@ impl Sandbox {
             clock: Arc::clone(&self.clock),
             lease: request.lease,
             connection: request.connection,
+            connection_facts: request.connection_facts,
             variant: request.variant,
             models,
             guard: request.guard,

@@ -26,6 +26,7 @@ pub use error::StoreError;
 pub use types::{
     Action, ActionFilter, Change, ChangePage, ChangesQuery, DeleteGuard, DocumentKind, Entry, Lease, Listing,
     ModelRule, Pruned, Reset, Retention, RunPage, RunStart, RunsQuery, SaveSummary, Script, StreamInfo, SyncState,
+    UnseenIds,
 };
 
 use crate::ids::{ConnectionName, ModelName, RunId, ScriptHash, ScriptName, StreamKey, SyncKey, Timestamp};
@@ -84,6 +85,17 @@ pub trait Store: Send + Sync {
 
     /// Ends the account and returns how many records [`Store::finish_run`] will delete.
     fn track_deletes_end(&self, lease: &Lease, model: &ModelName, guard: &DeleteGuard) -> Result<u64, StoreError>;
+
+    /// Ids of records that exist and that the account has not seen, each once, in an order of the engine's own; what is saved
+    /// meanwhile may be among them or not. Refused with [`StoreError::NotTracking`] where there is no account. A `limit` of 0
+    /// is taken as 1.
+    fn unseen(
+        &self,
+        lease: &Lease,
+        model: &ModelName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<UnseenIds, StoreError>;
 
     /// What the sync remembers.
     fn sync_state(&self, sync: &SyncKey) -> Result<SyncState, StoreError>;

@@ -264,6 +264,15 @@ pub struct Listing {
     pub next: Option<String>,
 }
 
+/// Some of the ids of the records that an account of deletes has not seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnseenIds {
+    /// Each once.
+    pub ids: Vec<String>,
+    /// For the next ones.
+    pub next: Option<String>,
+}
+
 /// A stream in figures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StreamInfo {

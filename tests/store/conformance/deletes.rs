@@ -246,6 +246,52 @@ pub(super) fn an_account_deletes_what_was_not_saved_between_start_and_end(engine
     assert_eq!(names(&*store), ["1", "2", "3", "new"]);
 }
 
+pub(super) fn what_an_account_has_not_seen_is_listed_in_pages(engine: &dyn Engine) {
+    let (store, sync) = (engine.open(), sync("s", "c"));
+    fill(&*store, MODEL, 60);
+    let run = begin(&*store, &sync);
+    let unseen = |run: &ActiveRun<'_>, after: Option<&str>, limit| store.unseen(&run.lease, &model(MODEL), after, limit);
+    assert_eq!(unseen(&run, None, 10).unwrap_err().code(), "not-tracking");
+    run.track_start(MODEL);
+    save_range(&run, MODEL, 0..25);
+    run.save(MODEL, &[("new", "{}")]);
+    run.delete(MODEL, &["59", "3"]);
+    let all = |limit: usize| {
+        let (mut ids, mut after) = (Vec::new(), None);
+        loop {
+            let page = unseen(&run, after.as_deref(), limit).unwrap();
+            assert!(page.ids.len() <= limit.max(1), "a page holds no more than was asked for");
+            ids.extend(page.ids);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        ids.sort_by_key(|id| id.parse::<usize>().unwrap());
+        ids
+    };
+    let expected: Vec<_> = (25..59).map(|number| number.to_string()).collect();
+    for limit in [0, 1, 7, 34, 1_000] {
+        assert_eq!(all(limit), expected, "{limit} at a time");
+    }
+    // What is saved between two pages is not named any more, and nothing else is passed over.
+    let first = unseen(&run, None, 10).unwrap();
+    save_range(&run, MODEL, 25..40);
+    let rest = unseen(&run, first.next.as_deref(), 1_000).unwrap();
+    assert_eq!(rest.next, None);
+    for id in (40..59).map(|number| number.to_string()) {
+        assert!(first.ids.contains(&id) != rest.ids.contains(&id), "{id} is there once");
+    }
+    for damaged in ["", "x", "00", "é", &"f".repeat(40), &first.next.unwrap()[1..]] {
+        assert_eq!(unseen(&run, Some(damaged), 10).unwrap_err().code(), "bad-cursor", "{damaged:?}");
+    }
+    assert_eq!(run.track_end(MODEL), 19, "reading changes nothing");
+    assert_eq!(run.succeed().deleted, 19);
+    let run = begin(&*store, &sync);
+    run.track_start("Never");
+    assert_eq!(store.unseen(&run.lease, &model("Never"), None, 10).unwrap(), terapi::store::UnseenIds::default());
+}
+
 pub(super) fn an_account_that_was_not_ended_deletes_nothing(engine: &dyn Engine) {
     let (store, sync) = (engine.open(), sync("s", "c"));
     fill(&*store, MODEL, 3);

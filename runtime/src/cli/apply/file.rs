@@ -43,6 +43,8 @@ pub(super) struct ConnectionPart {
     #[serde(default)]
     pub(super) base_url: Option<Url>,
     #[serde(default)]
+    pub(super) config: Option<Map<String, Value>>,
+    #[serde(default)]
     pub(super) metadata: Option<Map<String, Value>>,
     #[serde(default)]
     pub(super) credential: Option<CredentialSpec>,

@@ -155,6 +155,7 @@ async fn connection(
             name: name.clone(),
             integration: part.integration.clone(),
             base_url: part.base_url.clone(),
+            config: part.config.clone(),
             credential: part.credential.clone().unwrap_or_default(),
             metadata: part.metadata.clone(),
         };
@@ -183,6 +184,15 @@ async fn connection(
         let from = json!(format!("{}{refused}", there.credential));
         fields.push(Difference { field: "credential".to_owned(), from, to: json!(credential.kind()) });
         calls.push(Call::new(Method::PUT, format!("{path}/credential"), credential)?);
+    }
+    if let Some(config) = &part.config
+        && there.config.as_ref() != Some(config)
+    {
+        let from = there.config.clone().map_or(Value::Null, Value::Object);
+        let differences = differences(&from, &Value::Object(config.clone()));
+        let named = |it: Difference| Difference { field: format!("config.{}", it.field), ..it };
+        fields.extend(differences.into_iter().map(named));
+        calls.push(Call::new(Method::PUT, format!("{path}/config"), config)?);
     }
     if let Some(metadata) = &part.metadata {
         let path = format!("{path}/metadata");

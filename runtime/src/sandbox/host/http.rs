@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{HostBroke, HostState, RunHost};
 use crate::egress::{self, Egress, EgressError, Policy};
-use crate::sandbox::bindings::http::{Error, Host, NextPage, Request, Response, Ticket};
+use crate::sandbox::bindings::http::{Error, Host, NextPage, Request, Response, Ticket, Waited};
 use crate::sandbox::bindings::types::Budget as WitBudget;
 use crate::sandbox::limits::RunMeter;
 
@@ -63,6 +63,21 @@ impl Host for HostState {
         let Some(done) = run.requests.under_way.join_next().await else { return Ok(None) };
         let (ticket, answer) = done.map_err(|error| HostBroke(format!("a request: {error}")))?;
         Ok(Some((ticket, run.hand_over(meter, answer)?)))
+    }
+
+    async fn wait_for(&mut self, timeout_ms: u32) -> wasmtime::Result<Waited> {
+        let (run, meter, _) = self.enter()?;
+        let time = Duration::from_millis(u64::from(timeout_ms));
+        if run.requests.under_way.is_empty() {
+            tokio::time::sleep(time).await;
+            return Ok(Waited::TimedOut);
+        }
+        // Dropped before it is done, `join_next` has taken nothing from the set.
+        let Ok(Some(done)) = tokio::time::timeout(time, run.requests.under_way.join_next()).await else {
+            return Ok(Waited::TimedOut);
+        };
+        let (ticket, answer) = done.map_err(|error| HostBroke(format!("a request: {error}")))?;
+        Ok(Waited::Done((ticket, run.hand_over(meter, answer)?)))
     }
 
     async fn start_pages(

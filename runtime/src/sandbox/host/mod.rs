@@ -50,6 +50,8 @@ pub(super) struct RunHost {
     /// Absent in an action, which writes no records.
     pub(super) lease: Option<Lease>,
     pub(super) connection: ConnectionName,
+    /// What the script may know of it, as JSON.
+    pub(super) connection_facts: Arc<str>,
     pub(super) variant: Variant,
     pub(super) models: HashMap<String, ModelRule>,
     pub(super) guard: DeleteGuard,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{HostState, RunHost};
 use crate::ids::StreamKey;
-use crate::sandbox::bindings::records::{Entry, Error, Host, Listing, SaveSummary};
+use crate::sandbox::bindings::records::{Entry, Error, Host, Listing, SaveSummary, UnseenIds};
 use crate::sandbox::limits::{Budget, RunMeter};
 use crate::store::{self, Lease, ModelRule, Store, StoreError};
 
@@ -122,6 +122,30 @@ impl Host for HostState {
         let guard = run.guard.clone();
         let count = run.ask_store(move |store| store.track_deletes_end(&lease, &model.name, &guard)).await?;
         Ok(count.map_err(Error::from))
+    }
+
+    async fn unseen(
+        &mut self,
+        model: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> wasmtime::Result<Result<UnseenIds, Error>> {
+        let (run, meter, _) = self.enter()?;
+        let (lease, model) = match run.writer(&model) {
+            Ok(it) => it,
+            Err(error) => return Ok(Err(error)),
+        };
+        let limit = (limit as usize).min(MAX_READ_RECORDS);
+        let found = run.ask_store(move |store| store.unseen(&lease, &model.name, after.as_deref(), limit)).await?;
+        match found {
+            Ok(found) => {
+                let bytes = found.ids.iter().map(|id| id.len() as u64).sum();
+                meter.take_memory(bytes)?;
+                run.handed_over += bytes;
+                Ok(Ok(UnseenIds { ids: found.ids, next: found.next }))
+            }
+            Err(error) => Ok(Err(error.into())),
+        }
     }
 }
 

@@ -53,6 +53,11 @@ impl Host for HostState {
         let kept = run.ask_store(move |store| store.update_metadata(&connection, &fields)).await?;
         Ok(kept.map_err(Error::from))
     }
+
+    async fn connection(&mut self) -> wasmtime::Result<Json> {
+        let (run, _, _) = self.enter()?;
+        Ok(run.connection_facts.to_string())
+    }
 }
 
 impl HostState {

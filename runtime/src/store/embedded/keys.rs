@@ -111,6 +111,26 @@ pub(super) fn place_range(stream: u32) -> (Key, Option<Key>) {
     (first(stream), stream.checked_add(1).map(first))
 }
 
+/// The place of a listing by places, as text, and back: only one of this stream.
+pub(super) fn place_token(key: &Key) -> String {
+    key.iter().fold(String::with_capacity(2 * key.len()), |mut text, byte| {
+        use std::fmt::Write as _;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+pub(super) fn parse_place_token(stream: u32, token: &str) -> Option<Key> {
+    let mut key = Key::default();
+    if token.len() != 2 * key.len() || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, byte) in key.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(token.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    key.starts_with(&stream.to_be_bytes()).then_some(key)
+}
+
 pub(super) fn extent(stream: u32, first: u64) -> Vec<u8> {
     numbered(b'b', stream, &first.to_be_bytes())
 }

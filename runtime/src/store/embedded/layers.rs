@@ -297,7 +297,18 @@ impl Index {
         stream: u32,
         mut visit: impl FnMut(&Key, Place) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.visit_places_from(stream, None, |key, place| visit(key, place).map(|()| true))
+    }
+
+    /// The same from a key on, that one included, for as long as `visit` says that it wants more.
+    pub(super) fn visit_places_from(
+        &self,
+        stream: u32,
+        start: Option<Key>,
+        mut visit: impl FnMut(&Key, Place) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
         let (from, to) = keys::place_range(stream);
+        let from = start.unwrap_or(from);
         let mut over = BTreeMap::new();
         let stored = {
             let layers = self.read();
@@ -317,14 +328,21 @@ impl Index {
         for row in stored {
             let (key, place) = self.noticed(row)?;
             while let Some((newer, newer_place)) = over.next_if(|(newer, _)| *newer < key) {
-                visit(&newer, newer_place)?;
+                if !visit(&newer, newer_place)? {
+                    return Ok(());
+                }
             }
-            match over.next_if(|(newer, _)| *newer == key) {
-                Some((_, newer_place)) => visit(&key, newer_place)?,
-                None => visit(&key, place)?,
+            let newer = over.next_if(|(newer, _)| *newer == key);
+            if !visit(&key, newer.map_or(place, |(_, newer)| newer))? {
+                return Ok(());
             }
         }
-        over.try_for_each(|(key, place)| visit(&key, place))
+        for (key, place) in over {
+            if !visit(&key, place)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Damaged places make the next start build the index anew.

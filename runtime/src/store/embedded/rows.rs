@@ -8,7 +8,7 @@ use crate::run::{LogLine, Run};
 use crate::store::{
     Change, ChangePage, ChangesQuery, DeleteGuard, DocumentKind, Entry, Lease, Listing, MAX_METADATA_BYTES, ModelRule,
     Pruned, Reset, Retention, RunPage, RunStart, RunsQuery, SaveSummary, Script, Store, StoreError, StreamInfo,
-    SyncState, canonical,
+    SyncState, UnseenIds, canonical,
 };
 
 impl Engine {
@@ -100,6 +100,16 @@ impl Store for EmbeddedStore {
 
     fn track_deletes_end(&self, lease: &Lease, model: &ModelName, guard: &DeleteGuard) -> Result<u64, StoreError> {
         self.engine.track_deletes_end(lease, model, guard)
+    }
+
+    fn unseen(
+        &self,
+        lease: &Lease,
+        model: &ModelName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<UnseenIds, StoreError> {
+        self.engine.unseen_ids(lease, model, after, limit)
     }
 
     fn sync_state(&self, sync: &SyncKey) -> Result<SyncState, StoreError> {

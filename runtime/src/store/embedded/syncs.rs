@@ -14,7 +14,7 @@ use crate::ids::{ModelName, RunId, SyncKey, Timestamp};
 use crate::run::{Outcome, Run, StopReason, Stopped};
 use crate::store::{
     Action, DeleteGuard, Entry, Lease, MAX_BATCH_ENTRIES, MAX_CHECKPOINT_BYTES, ModelRule, Reset, RunStart,
-    SaveSummary, StoreError, SyncState, canonical,
+    SaveSummary, StoreError, SyncState, UnseenIds, canonical,
 };
 
 /// The run that holds a sync's lease.
@@ -215,6 +215,46 @@ impl Engine {
             };
             account.ended = true;
             Ok(count)
+        })
+    }
+
+    /// In the order of the places: records that change while they are listed keep theirs.
+    pub(super) fn unseen_ids(
+        &self,
+        lease: &Lease,
+        model: &ModelName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<UnseenIds, StoreError> {
+        self.with_lease(lease, |run| {
+            let account = run.accounts.get(model).ok_or_else(|| StoreError::NotTracking(model.clone()))?;
+            let stream = lease.sync.stream(model);
+            let found = locked(
+                self,
+                |engine| engine.stream(&stream, Some(&lease.sync)),
+                |cell, _| {
+                    let bad = || StoreError::BadCursor(Box::new(stream.clone()));
+                    let last = after.map(|token| keys::parse_place_token(cell.number, token).ok_or_else(bad));
+                    let last = last.transpose()?;
+                    let mut places = Vec::new();
+                    let mut reached = None;
+                    let mut more = false;
+                    self.index.visit_places_from(cell.number, last, |key, place| {
+                        let wanted = place.action != Action::Deleted && !account.seen.contains(place.number);
+                        if wanted && last != Some(*key) {
+                            more = places.len() == limit.max(1);
+                            if !more {
+                                places.push(place);
+                                reached = Some(*key);
+                            }
+                        }
+                        Ok(!more)
+                    })?;
+                    let ids = self.contents(cell.number, &places)?.into_iter().map(|entry| entry.id).collect();
+                    Ok(UnseenIds { ids, next: reached.filter(|_| more).map(|key| keys::place_token(&key)) })
+                },
+            )?;
+            Ok(found.unwrap_or_default())
         })
     }
 
