@@ -234,6 +234,12 @@ impl ScriptHash {
         }))
     }
 
+    /// A hash that is known, of 64 hexadecimal digits.
+    pub(crate) fn known(text: &str) -> Option<Self> {
+        let is_digest = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        is_digest.then(|| Self(text.to_owned()))
+    }
+
     /// All 64 digits.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -156,6 +156,47 @@ fn deletes_are_tracked_from_start_to_end_and_done_when_the_run_succeeds() {
 }
 
 #[test]
+fn what_would_be_deleted_is_told_before_it_is() {
+    on_shared_bench(async |bench| {
+        let connection = Bench::connection();
+        let run = async |steps| {
+            let mut execution = bench.execution("probe", probe(steps)).await;
+            execution.connection = connection.clone();
+            bench.sync(execution).await.succeeded()
+        };
+        run(json!([{ "do": "save", "list": ["a", "{}", "b", "{}", "c", "{}"] }])).await;
+        let ran = run(json!([
+            { "do": "unseen" },
+            { "do": "track" }, { "do": "save", "list": ["b", "{}"] },
+            { "do": "unseen" }, { "do": "unseen-raw", "n": 1 }, { "do": "unseen-raw", "n": 9, "text": "elsewhere" },
+            { "do": "track-end" },
+        ]))
+        .await;
+        let said = ran.said("unseen");
+        assert!(said[0].contains("not allowed"), "{}", said[0]);
+        let mut ids: Vec<_> = said[1].split(' ').collect();
+        ids.sort_unstable();
+        assert_eq!(ids, ["a", "c"]);
+        let raw = ran.said("unseen-raw");
+        assert_eq!(raw[0], "1 ids, next true");
+        assert!(raw[1].contains("NotAllowed") && raw[1].contains("cursor"), "{}", raw[1]);
+        assert_eq!(ran.said("track-end"), ["2"]);
+    });
+}
+
+#[test]
+fn a_script_reads_what_the_operator_configured_of_its_connection() {
+    on_shared_bench(async |bench| {
+        let ran = bench.probe(json!([{ "do": "connection" }])).await.succeeded();
+        assert_eq!(ran.said("connection"), [format!(r#"{{"id":"{}"}}"#, ran.connection())]);
+        let mut execution = bench.execution("probe", probe(json!([{ "do": "connection" }]))).await;
+        execution.connection_facts = Some(r#"{"id":"acme","config":{"site":"eu"}}"#.into());
+        let ran = bench.sync(execution).await.succeeded();
+        assert_eq!(ran.said("connection"), [r#"{"id":"acme","config":{"site":"eu"}}"#]);
+    });
+}
+
+#[test]
 fn an_account_of_deletes_spans_runs_that_save_a_checkpoint() {
     on_shared_bench(async |bench| {
         let connection = Bench::connection();

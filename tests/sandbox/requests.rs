@@ -114,6 +114,43 @@ fn started_requests_come_in_the_order_in_which_they_finish() {
 }
 
 #[test]
+fn a_wait_ends_with_an_answer_or_with_its_time() {
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    threads.block_on(async {
+        let bench = Bench::open().await;
+        let url = |path| bench.odd.url(path);
+        let steps = json!([
+            { "do": "wait-for", "timeout_ms": 5 },
+            { "do": "start", "n": 1, "url": url("/gate/1") },
+            { "do": "wait-for", "timeout_ms": 5, "n": 3 },
+            { "do": "wait-for", "timeout_ms": 0 },
+            // Tells the test that nothing was lost so far.
+            { "do": "fetch", "url": url("/nth") },
+            { "do": "wait-for", "timeout_ms": 3_600_000 },
+            { "do": "wait", "n": 1 },
+        ]);
+        let execution = bench.execution("probe", probe(steps)).await;
+        let mut progress = execution.progress.subscribe();
+        let opened = async {
+            progress.wait_for(|progress| progress.pages == 1).await.unwrap();
+            bench.odd.open_gates(1);
+        };
+        let (ran, ()) = tokio::join!(bench.sync(execution), opened);
+        let ran = ran.succeeded();
+        assert_eq!(
+            ran.said("wait-for"),
+            ["timed out", "timed out | timed out | timed out", "timed out", "Ticket(1) gate 1"]
+        );
+        assert_eq!(ran.said("wait"), ["none"]);
+
+        let steps = json!([{ "do": "wait-for", "timeout_ms": u32::MAX }]);
+        let mut execution = bench.execution("probe", probe(steps)).await;
+        execution.limits.timeout = std::time::Duration::from_millis(50);
+        bench.sync(execution).await.stopped(terapi::run::StopReason::TimedOut, &["time limit"]);
+    });
+}
+
+#[test]
 fn a_request_that_is_denied_too_large_or_too_slow_is_an_error_that_says_so() {
     on_shared_bench(async |bench| {
         let ran = bench

@@ -405,6 +405,29 @@ pub fn wait() -> Option<(Ticket, Result<Response>)> {
     Some((Ticket(ticket), Response::from_host(format!("request {ticket}"), answer).and_then(Response::or_error)))
 }
 
+/// What [`wait_for`] came back with.
+#[derive(Debug)]
+pub enum Waited {
+    /// A request is done: what [`wait`] would have given.
+    Done(Ticket, Result<Response>),
+    /// The time is over.
+    TimedOut,
+}
+
+/// Waits for the next started request to be done, but not longer than `time` (at most 49 days). With none under way it waits
+/// for the time; a waiting script uses no fuel.
+#[must_use]
+pub fn wait_for(time: Duration) -> Waited {
+    let timeout_ms = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    match host::wait_for(timeout_ms) {
+        host::Waited::Done((ticket, answer)) => {
+            let answer = Response::from_host(format!("request {ticket}"), answer).and_then(Response::or_error);
+            Waited::Done(Ticket(ticket), answer)
+        }
+        host::Waited::TimedOut => Waited::TimedOut,
+    }
+}
+
 /// Percent-encodes `value` for one segment of a path, or any other place in a URL: all but `A-Z a-z 0-9 - . _ ~`
 /// (RFC 3986, section 2.3). `get(format!("/channels/{}", encode(&name)))`
 #[must_use]

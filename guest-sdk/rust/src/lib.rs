@@ -40,7 +40,7 @@
 //! | [`http`] | [`get`](http::get) … [`delete`](http::delete), answers, several requests at a time |
 //! | [`Link`], [`Cursor`], [`Offset`], [`PageNumber`] | pagination, for [`Request::pages`](http::Request::pages) |
 //! | [`records`] | [`batch_save`](records::batch_save) and its like |
-//! | [`state`] | [`last_sync_date`](state::last_sync_date), the checkpoint, the connection's metadata |
+//! | [`state`] | [`last_sync_date`](state::last_sync_date), the checkpoint, the connection's metadata and configuration |
 //! | [`Timestamp`] | points in time |
 //! | [`log`] | `info!` and its like |
 //! | [`Error`], [`Context`], [`bail!`] | giving up, and how |
@@ -80,7 +80,7 @@ pub mod prelude {
     pub use crate::http::{Request, Response, Ticket, delete, encode, fetch_all, get, patch, post, put, start, wait};
     pub use crate::records::{
         Record, Saved, batch_delete, batch_save, batch_save_raw, batch_update, get_by_ids, list, track_deletes_end,
-        track_deletes_start,
+        track_deletes_start, unseen,
     };
     pub use crate::state::{
         checkpoint, clear_checkpoint, last_sync_date, metadata, save_checkpoint, set_metadata, update_metadata,

@@ -150,6 +150,26 @@ pub fn track_deletes_end<M: Model>() -> Result<u64> {
     })
 }
 
+/// The ids of the records of `M` that [`track_deletes_end`] would mark now: those not saved since [`track_deletes_start`].
+/// Fetched page by page. Ends after the first error.
+pub fn unseen<M: Model>() -> impl Iterator<Item = Result<String>> {
+    let mut after = Some(None::<String>);
+    std::iter::from_fn(move || {
+        let page = host::unseen(M::NAME, after.take()?.as_deref(), LIST_PAGE);
+        Some(match page {
+            Ok(page) => {
+                after = page.next.map(Some);
+                page.ids.into_iter().map(Ok).collect()
+            }
+            Err(error) => {
+                let doing = format!("listing what was not saved of {}", M::NAME);
+                vec![Err(error::from_records(&doing, error, |at| format!("entry {at}")))]
+            }
+        })
+    })
+    .flatten()
+}
+
 impl From<host::EntryResult> for Record {
     fn from(entry: host::EntryResult) -> Self {
         Self { id: entry.id, data: entry.data }

@@ -1,7 +1,9 @@
-//! What a sync remembers between runs: the last sync date, a checkpoint, the connection's metadata.
+//! What a sync remembers between runs: the last sync date, a checkpoint, the connection's metadata. And what the operator
+//! configured for the connection.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::bindings::host::terapi::sync::state as host;
 use crate::error::{self, Error, Result};
@@ -54,4 +56,26 @@ pub fn set_metadata(metadata: &impl Serialize) -> Result<()> {
 pub fn update_metadata(fields: &impl Serialize) -> Result<()> {
     const DOING: &str = "updating the connection's metadata";
     host::update_metadata(&to_text(DOING, fields)?).map_err(|error| error::from_state(DOING, error))
+}
+
+/// What the operator configured for the connection. The credential is never in it: requests carry it by themselves.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[non_exhaustive]
+pub struct Connection {
+    /// Its name.
+    pub id: String,
+    /// The integration that it is an account at.
+    #[serde(default)]
+    pub integration: Option<String>,
+    /// What is fixed about the account, such as its tenant or site.
+    #[serde(default)]
+    pub config: Map<String, Value>,
+    /// How the integration's lists are paged.
+    #[serde(default)]
+    pub pagination: Option<Map<String, Value>>,
+}
+
+/// What the operator configured for the connection.
+pub fn connection() -> Result<Connection> {
+    serde_json::from_str(&host::connection()).map_err(|error| Error::from(error).context("reading the connection"))
 }

@@ -172,7 +172,7 @@ impl RunArgs {
             Err(error) => return Err(error.into()),
         }
         execution.name = name;
-        execution.connection_facts = runtime.connection_facts(&self.connection).await?;
+        execution.connection_facts = Some(runtime.connection_facts(&self.connection).await?);
         execution.variant = self.variant.clone();
         execution.config = config;
         execution.limits = context.config.runs.limits().with(&self.limits.over(&own));

@@ -247,7 +247,7 @@ impl Runtime {
         }
         let mut execution = Execution::new(loaded, connection.clone());
         execution.name = script.clone();
-        execution.connection_facts = self.connection_facts(connection).await?;
+        execution.connection_facts = Some(self.connection_facts(connection).await?);
         execution.limits = self.limits_of(&row, &LimitOverrides::default());
         execution.policy = super::execute::with_base_url(&policy, execution.policy.base_url);
         Ok(execution)

@@ -28,8 +28,8 @@ pub struct Execution {
     pub name: ScriptName,
     /// On which connection.
     pub connection: ConnectionName,
-    /// What the script may know of it: a JSON object.
-    pub connection_facts: Arc<str>,
+    /// What the script may know of it, as [`Runtime::connection_facts`] has it; its name alone if not given.
+    pub connection_facts: Option<Arc<str>>,
     /// In which variant.
     pub variant: Variant,
     /// A JSON object for the script.
@@ -56,12 +56,11 @@ impl Execution {
     pub fn new(script: Arc<sandbox::Script>, connection: ConnectionName) -> Self {
         let name = script.manifest.name.clone();
         let base_url = script.manifest.base_url.as_deref().and_then(|url| url.parse().ok());
-        let connection_facts = ConnectionFacts::unknown(&connection).json();
         Self {
             script,
             name,
             connection,
-            connection_facts,
+            connection_facts: None,
             variant: Variant::default(),
             config: "{}".to_owned(),
             limits: Limits::default(),
@@ -90,7 +89,7 @@ impl Runtime {
         let (script, row) = self.deployed(&key.script).await?;
         let mut execution = Execution::new(script, key.connection.clone());
         execution.name = key.script.clone();
-        execution.connection_facts = facts;
+        execution.connection_facts = Some(facts);
         execution.variant = key.variant.clone();
         execution.config = sync.config;
         execution.limits = self.limits_of(&row, &sync.limits);
@@ -294,11 +293,12 @@ impl Runtime {
     }
 
     fn request(&self, execution: Execution, run: RunId) -> Result<RunRequest, RuntimeError> {
+        let facts = execution.connection_facts.unwrap_or_else(|| ConnectionFacts::unknown(&execution.connection).json());
         Ok(RunRequest {
             script: execution.script,
             run,
             connection: execution.connection,
-            connection_facts: execution.connection_facts,
+            connection_facts: facts,
             variant: execution.variant,
             config: execution.config,
             input: None,

@@ -53,6 +53,8 @@ impl Artifacts {
         // compared in constant time, is over all of them and the script's hash. They are in memory of ours, so nobody changes
         // them between check and use. wasmtime itself refuses those of another version or configuration.
         let component = unsafe { Component::deserialize(engine, code) };
+        // Those that are used stay: one of them may be the engine that all scripts of a kind share.
+        let _ = fs::File::open(self.path(hash)).and_then(|file| file.set_modified(std::time::SystemTime::now()));
         component.ok()
     }
 

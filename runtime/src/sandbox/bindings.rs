@@ -25,8 +25,28 @@ mod generated {
             },
         });
     }
+
+    /// What the engine of scripts that are text has besides.
+    pub(crate) mod text {
+        wasmtime::component::bindgen!({
+            inline: "
+                package terapi:host@0.1.0;
+                world text-script {
+                    import terapi:engine/source@0.1.0;
+                    export terapi:engine/script@0.1.0;
+                }
+            ",
+            path: ["../wit", "../guest-sdk/typescript/engine/wit"],
+            world: "terapi:host/text-script",
+            imports: { default: async | trappable },
+            exports: { default: async },
+        });
+    }
 }
 
 pub(super) use generated::action::{Action, ActionPre};
 pub(super) use generated::sync::terapi::sync::{http, log, records, state, types};
 pub(super) use generated::sync::{Sync, SyncPre};
+pub(super) use generated::text::TextScript;
+pub(super) use generated::text::exports::terapi::engine::script::Kind as TextKind;
+pub(super) use generated::text::terapi::engine::source;

@@ -1,21 +1,24 @@
 //! From bytes to a script that can run: check, compile, link once, describe.
 //!
 //! Order of checks: header and size → validation and compilation → imports → exports → their types → `describe` under
-//! small limits → the manifest.
+//! small limits → the manifest. Of a script that is text: its package → its syntax and imports → the engine loads it →
+//! `describe` → the manifest.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::component::{Component, Linker};
+use bytes::Bytes;
+use wasmtime::component::{Component, InstancePre, Linker};
 
-use super::bindings::{Action, ActionPre, Sync, SyncPre, types};
+use super::bindings::{Action, ActionPre, Sync, SyncPre, TextKind, TextScript, types};
 use super::host::HostState;
 use super::limits::Limits;
-use super::{Sandbox, Stop};
+use super::{Sandbox, Stop, text};
 use crate::ids::ScriptHash;
 use crate::run::{RunKind, StopReason};
-use crate::script::{Manifest, Model, ScriptError, SyncMode, check_header};
+use crate::script::javascript::{Built, is_text};
+use crate::script::{Manifest, Model, ScriptError, SourceError, SyncMode, check_header};
 use crate::store::canonical;
 
 /// A script that is ready to run. Cheap to share.
@@ -27,6 +30,16 @@ pub struct Script {
     /// What it says of itself.
     pub manifest: Manifest,
     pub(super) pre: Pre,
+    /// Its modules, if it is text.
+    pub(super) text: Option<Arc<Built>>,
+}
+
+impl Script {
+    /// The modules of a script that is text, itself first.
+    #[must_use]
+    pub fn modules(&self) -> Vec<&str> {
+        self.text.iter().flat_map(|built| built.modules()).map(|(name, _)| name).collect()
+    }
 }
 
 /// Checked and linked once; instantiated for every run.
@@ -36,23 +49,35 @@ pub(super) enum Pre {
 }
 
 impl Pre {
-    /// Whether all of the script works in one memory, so that it is one component inside too.
+    fn new(kind: RunKind, linked: InstancePre<HostState>) -> Result<Self, ScriptError> {
+        Ok(match kind {
+            RunKind::Sync => Self::Sync(SyncPre::new(linked).map_err(mismatch)?),
+            RunKind::Action => Self::Action(ActionPre::new(linked).map_err(mismatch)?),
+        })
+    }
+
     pub(super) fn has_one_memory(&self) -> bool {
-        let component = match self {
-            Self::Sync(pre) => pre.instance_pre().component(),
-            Self::Action(pre) => pre.instance_pre().component(),
-        };
-        component.resources_required().is_some_and(|needed| needed.num_memories <= 1)
+        has_one_memory(match self {
+            Self::Sync(pre) => pre.instance_pre(),
+            Self::Action(pre) => pre.instance_pre(),
+        })
     }
 }
 
+/// Whether all of a script works in one memory, so that it is one component inside too.
+fn has_one_memory(linked: &InstancePre<HostState>) -> bool {
+    linked.component().resources_required().is_some_and(|needed| needed.num_memories <= 1)
+}
+
 /// What a component asks for and offers, as `terapi inspect` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Surface {
     /// Interfaces it imports.
     pub imports: Vec<String>,
     /// Interfaces and functions it exports.
     pub exports: Vec<String>,
+    /// The modules of a script that is text, itself first.
+    pub modules: Vec<String>,
 }
 
 /// `describe` computes nothing: this is a thousand times what the Rust SDK's needs.
@@ -65,85 +90,186 @@ const WASI: [&str; 5] = ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:random/"
 const CONTRACT: [&str; 5] = ["types", "http", "records", "state", "log"];
 
 impl Sandbox {
-    /// Makes a script of a component's bytes, or says why not. Compiles, unless what was compiled of it is kept, so it
-    /// takes a fifth of a CPU second for 100 KB.
+    /// Makes a script of a component's bytes, or of a text, or says why not. A component is compiled, unless what was
+    /// compiled of it is kept, so it takes a fifth of a CPU second for 100 KB. A text is translated, in milliseconds.
     pub async fn load(&self, bytes: Vec<u8>) -> Result<Arc<Script>, ScriptError> {
-        let compiled = self.compile(bytes).await?;
-        let surface = surface(&compiled.0);
-        self.link(compiled, &surface).await
+        self.prepare(bytes).await?.script(self).await
     }
 
     /// What a component imports and exports, also if it is none that could run here, and the script it makes or why not.
     pub async fn inspect(&self, bytes: Vec<u8>) -> Result<(Surface, Result<Arc<Script>, ScriptError>), ScriptError> {
-        let compiled = self.compile(bytes).await?;
-        let surface = surface(&compiled.0);
-        let script = self.link(compiled, &surface).await;
+        let prepared = self.prepare(bytes).await?;
+        let surface = prepared.surface();
+        let script = prepared.script(self).await;
         Ok((surface, script))
     }
 
-    async fn link(
-        &self,
-        (component, hash, size): (Component, ScriptHash, usize),
-        surface: &Surface,
-    ) -> Result<Arc<Script>, ScriptError> {
-        let kind = check_surface(surface)?;
-        let linked = self.linker.instantiate_pre(&component).map_err(mismatch)?;
-        let pre = match kind {
-            RunKind::Sync => Pre::Sync(SyncPre::new(linked).map_err(mismatch)?),
-            RunKind::Action => Pre::Action(ActionPre::new(linked).map_err(mismatch)?),
+    /// Order: header and size → what kind of script it is → text is built, a component compiled.
+    async fn prepare(&self, bytes: Vec<u8>) -> Result<Prepared, ScriptError> {
+        let size = bytes.len();
+        if !bytes.starts_with(b"\0asm") && is_text(&bytes) {
+            let hash = ScriptHash::of(&bytes);
+            let text = String::from_utf8(bytes).map_err(|error| ScriptError::NotAComponent(error.to_string()))?;
+            return Ok(Prepared { hash, size, kind: PreparedKind::Text, text: Some(text::built(text).await?.into()) });
+        }
+        check_header(&bytes)?;
+        let (compiled, hash, bytes) = self.compile(bytes.into()).await?;
+        let text = match text::carried(&bytes).and_then(|carried| bytes.get(carried)) {
+            Some(text) => {
+                let text = std::str::from_utf8(text);
+                let text = text.map_err(|error| SourceError::BadPackage(error.to_string()))?.to_owned();
+                Some(text::built(text).await?.into())
+            }
+            None => None,
         };
-        let manifest = self.describe(&pre).await?;
-        Ok(Arc::new(Script { hash, size, manifest, pre }))
+        let kind = compiled.map_or(PreparedKind::Text, PreparedKind::Component);
+        Ok(Prepared { hash, size, kind, text })
     }
 
-    async fn compile(&self, bytes: Vec<u8>) -> Result<(Component, ScriptHash, usize), ScriptError> {
-        check_header(&bytes)?;
+    /// The component of these bytes; none if that is the engine of scripts that are text, with a text.
+    async fn compile(&self, bytes: Bytes) -> Result<(Option<Component>, ScriptHash, Bytes), ScriptError> {
+        let hashed = tokio::task::spawn_blocking(move || {
+            let is_engine = text::is_engine_with_text(&bytes);
+            (ScriptHash::of(&bytes), is_engine, bytes)
+        });
+        let gave_up = |_| ScriptError::InvalidBinary("the compiler gave up on it".to_owned());
+        let (hash, is_engine, bytes) = hashed.await.map_err(gave_up)?;
+        if is_engine {
+            return Ok((None, hash, bytes));
+        }
+        let source = bytes.clone();
+        let component = self.compiled(hash.clone(), move || Ok(source)).await?;
+        Ok((Some(component), hash, bytes))
+    }
+
+    /// A component by its hash: as it was kept, or compiled of its bytes.
+    pub(super) async fn compiled<B: AsRef<[u8]>>(
+        &self,
+        hash: ScriptHash,
+        bytes: impl FnOnce() -> Result<B, ScriptError> + Send + 'static,
+    ) -> Result<Component, ScriptError> {
         let (engine, artifacts) = (self.engine.clone(), self.artifacts.clone());
         let compiled = tokio::task::spawn_blocking(move || {
-            let (hash, size) = (ScriptHash::of(&bytes), bytes.len());
             if let Some(component) = artifacts.as_ref().and_then(|kept| kept.load(&engine, &hash)) {
-                return Ok((component, hash, size));
+                return Ok(component);
             }
-            let component = Component::from_binary(&engine, &bytes)?;
+            let component = Component::from_binary(&engine, bytes()?.as_ref())
+                .map_err(|error| ScriptError::InvalidBinary(format!("{error:#}")))?;
             if let Some(artifacts) = artifacts {
                 artifacts.keep(&hash, &component);
             }
-            Ok::<_, wasmtime::Error>((component, hash, size))
+            Ok(component)
         });
         match compiled.await {
-            Ok(result) => result.map_err(|error| ScriptError::InvalidBinary(format!("{error:#}"))),
+            Ok(result) => result,
             Err(_) => Err(ScriptError::InvalidBinary("the compiler gave up on it".to_owned())),
         }
     }
+}
 
-    async fn describe(&self, pre: &Pre) -> Result<Manifest, ScriptError> {
-        let (fuel, memory, timeout) = DESCRIBE_LIMITS;
-        let limits = Limits { fuel, memory, timeout, ..Limits::default() };
-        let mut guest = self.guest(limits, None, pre.has_one_memory());
-        let work = async {
-            match pre {
-                Pre::Sync(pre) => {
-                    let instance = pre.instance_pre().instantiate_async(&mut guest.store).await?;
-                    match Sync::new(&mut guest.store, &instance) {
-                        Ok(sync) => Ok::<_, wasmtime::Error>(from_sync(
-                            sync.terapi_sync_sync_script().call_describe(&mut guest.store).await?,
-                        )),
-                        Err(error) => Ok(Err(mismatch(error.context("its describe or run has another type")))),
-                    }
-                }
-                Pre::Action(pre) => {
-                    let instance = pre.instance_pre().instantiate_async(&mut guest.store).await?;
-                    match Action::new(&mut guest.store, &instance) {
-                        Ok(action) => {
-                            Ok(from_action(action.terapi_sync_action_script().call_describe(&mut guest.store).await?))
-                        }
-                        Err(error) => Ok(Err(mismatch(error.context("its describe or run has another type")))),
-                    }
-                }
+/// A script that was built or compiled, and not asked yet what it is.
+struct Prepared {
+    hash: ScriptHash,
+    size: usize,
+    kind: PreparedKind,
+    text: Option<Arc<Built>>,
+}
+
+enum PreparedKind {
+    /// It runs in the engine that all such scripts share.
+    Text,
+    Component(Component),
+}
+
+impl Prepared {
+    fn surface(&self) -> Surface {
+        let mut surface = match &self.kind {
+            PreparedKind::Text => Surface::default(),
+            PreparedKind::Component(component) => surface(component),
+        };
+        surface.modules = self.text.iter().flat_map(|built| built.modules()).map(|(name, _)| name.to_owned()).collect();
+        surface
+    }
+
+    /// Links it and asks it to describe itself.
+    async fn script(self, sandbox: &Sandbox) -> Result<Arc<Script>, ScriptError> {
+        let (kind, linked) = match &self.kind {
+            PreparedKind::Text => (Kind::Loaded, sandbox.text_engine().await?.clone()),
+            PreparedKind::Component(component) => {
+                let kind = check_surface(&self.surface())?;
+                (kind, sandbox.linker.instantiate_pre(component).map_err(mismatch)?)
             }
         };
+        let known = match kind {
+            Kind::Known(kind) => Some(Pre::new(kind, linked.clone())?),
+            Kind::Loaded => None,
+        };
+        let (kind, manifest) = sandbox.describe(&linked, kind, self.text.clone()).await?;
+        let pre = match known {
+            Some(pre) => pre,
+            None => Pre::new(kind, linked)?,
+        };
+        let Self { hash, size, text, .. } = self;
+        Ok(Arc::new(Script { hash, size, manifest, pre, text }))
+    }
+}
+
+/// How it is known whether a script is a sync or an action.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Known(RunKind),
+    /// The engine of text scripts is both; it says so of a script when it has loaded it.
+    Loaded,
+}
+
+impl Sandbox {
+    async fn describe(
+        &self,
+        linked: &InstancePre<HostState>,
+        kind: Kind,
+        text: Option<Arc<Built>>,
+    ) -> Result<(RunKind, Manifest), ScriptError> {
+        let (fuel, memory, timeout) = DESCRIBE_LIMITS;
+        let limits = Limits { fuel, memory, timeout, ..Limits::default() };
+        let mut guest = self.guest(limits, None, has_one_memory(linked), text.clone());
+        let work = async {
+            let store = &mut guest.store;
+            let instance = linked.instantiate_async(&mut *store).await?;
+            let other_type = |error: wasmtime::Error| {
+                Ok::<_, wasmtime::Error>(Err(mismatch(error.context("its describe or run has another type"))))
+            };
+            let kind = match kind {
+                Kind::Known(kind) => kind,
+                Kind::Loaded => {
+                    let script = match TextScript::new(&mut *store, &instance) {
+                        Ok(script) => script,
+                        Err(error) => return other_type(error),
+                    };
+                    match script.terapi_engine_script().call_load(&mut *store).await? {
+                        Ok(TextKind::Sync) => RunKind::Sync,
+                        Ok(TextKind::Action) => RunKind::Action,
+                        Err(message) => return Ok(Err(SourceError::Load(message).into())),
+                    }
+                }
+            };
+            let manifest = match kind {
+                RunKind::Sync => match Sync::new(&mut *store, &instance) {
+                    Ok(sync) => from_sync(sync.terapi_sync_sync_script().call_describe(&mut *store).await?),
+                    Err(error) => return other_type(error),
+                },
+                RunKind::Action => match Action::new(&mut *store, &instance) {
+                    Ok(action) => from_action(action.terapi_sync_action_script().call_describe(&mut *store).await?),
+                    Err(error) => return other_type(error),
+                },
+            };
+            Ok(manifest.map(|manifest| (kind, manifest)))
+        };
+        let explain = |message: String| text.as_deref().map_or(message.clone(), |built| built.explain(&message));
         match super::guarded(work, &guest.turns, timeout, &tokio_util::sync::CancellationToken::new()).await {
-            Ok(manifest) => manifest,
+            Ok(Err(ScriptError::Source(SourceError::Load(message)))) => {
+                Err(SourceError::Load(explain(super::outcome::cut(message))).into())
+            }
+            Ok(described) => described,
             Err(stop) => {
                 let stopped = match stop {
                     Stop::Error(error) => super::outcome::stopped_by(&error, &guest.meter),
@@ -161,7 +287,7 @@ impl Sandbox {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn mismatch(error: wasmtime::Error) -> ScriptError {
+pub(super) fn mismatch(error: wasmtime::Error) -> ScriptError {
     ScriptError::TypeMismatch(format!("{error:#}"))
 }
 
@@ -169,13 +295,14 @@ fn mismatch(error: wasmtime::Error) -> ScriptError {
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     use wasmtime::component::HasSelf;
 
-    use super::bindings::{http, log, records, state};
+    use super::bindings::{http, log, records, source, state};
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     http::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     records::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     state::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+    log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    source::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
 }
 
 fn surface(component: &Component) -> Surface {
@@ -184,6 +311,7 @@ fn surface(component: &Component) -> Surface {
     Surface {
         imports: ty.imports(engine).map(|(name, _)| name.to_owned()).collect(),
         exports: ty.exports(engine).map(|(name, _)| name.to_owned()).collect(),
+        modules: Vec::new(),
     }
 }
 
@@ -192,7 +320,7 @@ fn is_ours(version: &str) -> bool {
     semver::Version::parse(version).is_ok_and(|version| (version.major, version.minor) == (0, 1))
 }
 
-fn check_surface(surface: &Surface) -> Result<RunKind, ScriptError> {
+fn check_surface(surface: &Surface) -> Result<Kind, ScriptError> {
     let mut forbidden = Vec::new();
     for import in &surface.imports {
         let (name, version) = import.split_once('@').unwrap_or((import, ""));
@@ -204,12 +332,18 @@ fn check_surface(surface: &Surface) -> Result<RunKind, ScriptError> {
                 continue;
             }
         }
+        if name == "terapi:engine/source" && is_ours(version) {
+            continue;
+        }
         if !(WASI.iter().any(|prefix| name.starts_with(prefix)) && version.starts_with("0.2.")) {
             forbidden.push(import.clone());
         }
     }
     if !forbidden.is_empty() {
         return Err(ScriptError::ForbiddenImport(forbidden));
+    }
+    if surface.exports.iter().any(|export| export.starts_with("terapi:engine/script@")) {
+        return Ok(Kind::Loaded);
     }
     for export in &surface.exports {
         let (name, version) = export.split_once('@').unwrap_or((export, ""));
@@ -218,7 +352,7 @@ fn check_surface(surface: &Surface) -> Result<RunKind, ScriptError> {
             "terapi:sync/action-script" => RunKind::Action,
             _ => continue,
         };
-        return if is_ours(version) { Ok(kind) } else { Err(ScriptError::UnsupportedVersion(export.clone())) };
+        return if is_ours(version) { Ok(Kind::Known(kind)) } else { Err(ScriptError::UnsupportedVersion(export.clone())) };
     }
     Err(ScriptError::MissingExport(surface.exports.clone()))
 }

@@ -6,6 +6,7 @@
 //! returns; nothing here panics on it, and a panic of ours ends that run alone.
 //!
 //! - `engine`: the one configuration · `load`: bytes → [`Script`] · `artifacts`: what was compiled is kept
+//! - `text`: scripts that are text, and the engine that they run in
 //! - `limits`: [`Limits`] and the meter
 //! - `host`: the host functions · `fees`: what they cost · `stdio`: what it prints · `outcome`: how it ended
 //!
@@ -20,6 +21,7 @@ mod limits;
 mod load;
 mod outcome;
 mod stdio;
+mod text;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -34,7 +36,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use wasmtime::component::Linker;
+use wasmtime::component::{InstancePre, Linker};
 use wasmtime::{CallHook, Engine, Trap};
 
 pub use self::artifacts::Artifacts;
@@ -42,6 +44,7 @@ pub use self::engine::MAX_MEMORY;
 pub use self::host::Progress;
 pub use self::limits::{LimitOverrides, Limits, MAX_TRACE, bytes};
 pub use self::load::{Script, Surface};
+pub use self::text::{engine_component, engine_hash, stand_alone};
 
 use self::bindings::types;
 use self::fees::Fees;
@@ -53,6 +56,7 @@ use crate::clock::Clock;
 use crate::egress::{Egress, Exchange, Policy};
 use crate::ids::{ConnectionName, RunId, Timestamp, Variant};
 use crate::run::{Changes, LogLine, Outcome, Usage};
+use crate::script::javascript::Built;
 use crate::store::{DeleteGuard, Lease, Store};
 
 /// The largest output of an action.
@@ -66,6 +70,7 @@ pub struct Sandbox {
     clock: Arc<dyn Clock>,
     slots: Arc<Semaphore>,
     artifacts: Option<Arc<Artifacts>>,
+    text_engine: Arc<tokio::sync::OnceCell<InstancePre<HostState>>>,
 }
 
 /// The sandbox could not be set up on this machine.
@@ -161,7 +166,7 @@ impl Sandbox {
         let mut linker = Linker::new(&engine);
         load::link(&mut linker).map_err(|error| SandboxError(format!("{error:#}")))?;
         let slots = Arc::new(Semaphore::new(runs as usize));
-        Ok(Self { engine, linker: Arc::new(linker), clock, slots, artifacts: None })
+        Ok(Self { engine, linker: Arc::new(linker), clock, slots, artifacts: None, text_engine: Arc::default() })
     }
 
     /// Keeps what it compiles, and takes what was kept.
@@ -201,7 +206,9 @@ impl Sandbox {
         };
         let (input, fuel, timeout) = (input.clone(), limits.fuel, limits.timeout);
         let (script, cancel, limits) = (Arc::clone(script), cancel.clone(), limits.clone());
-        let mut guest = self.guest(limits, Some(self.means(request, &script)), script.pre.has_one_memory());
+        let text = script.text.clone();
+        let means = Some(self.means(request, &script));
+        let mut guest = self.guest(limits, means, script.pre.has_one_memory(), text.clone());
         let call = call(&mut guest.store, &script.pre, context, input);
         let mut ended = guarded(call, &guest.turns, timeout, &cancel).await;
         let (left, owed) = (guest.store.get_fuel().unwrap_or(0), guest.store.data().fees.owed());
@@ -211,8 +218,15 @@ impl Sandbox {
         let left = left.saturating_sub(owed);
         let (outcome, output) = match ended {
             Ok(Ok(output)) => (Outcome::Succeeded, output),
-            Ok(Err(failure)) => (Outcome::Failed(outcome::failed(failure)), None),
-            Err(stop) => (Outcome::Stopped(outcome::stopped(&stop, &guest.meter)), None),
+            Ok(Err(failure)) => (Outcome::Failed(outcome::failed(failure, text.as_deref())), None),
+            Err(stop) => {
+                let mut stopped = outcome::stopped(&stop, &guest.meter);
+                if text.is_some() {
+                    // The engine's own functions say nothing to the author.
+                    stopped.backtrace.clear();
+                }
+                (Outcome::Stopped(stopped), None)
+            }
         };
         let (outcome, output) = check_output(outcome, output);
         let changes = guest.store.data().run.as_ref().map(|run| run.changes).unwrap_or_default();
@@ -251,13 +265,13 @@ impl Sandbox {
         }
     }
 
-    fn guest(&self, limits: Limits, run: Option<RunHost>, one_memory: bool) -> Guest {
+    fn guest(&self, limits: Limits, run: Option<RunHost>, one_memory: bool, text: Option<Arc<Built>>) -> Guest {
         let fuel = limits.fuel;
         let log = Arc::new(LogBuffer::new(Arc::clone(&self.clock), limits.log_bytes));
         let meter = Arc::new(RunMeter::new(limits));
         let turns = Arc::new(AtomicU64::new(0));
         let fees = Fees::new(Arc::clone(&turns), !one_memory);
-        let state = HostState::new(Arc::clone(&meter), Arc::clone(&log), run, fees);
+        let state = HostState::new(Arc::clone(&meter), Arc::clone(&log), run, fees, text);
         let mut store = wasmtime::Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(HOST_CALL_BYTES);

@@ -8,6 +8,7 @@ use super::bindings::types;
 use super::host::{HostBroke, NotHere, Parked};
 use super::limits::{MAX_HANDLES, MemoryExceeded, RunMeter, TableExceeded, bytes};
 use crate::run::{Failure, StopReason, Stopped};
+use crate::script::javascript::Built;
 use crate::store::canonical;
 
 /// Frames of a backtrace that are kept, innermost first: enough to see the author's own functions.
@@ -116,8 +117,12 @@ fn demangle(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name))
 }
 
-/// What is stored of a failure that the script returned.
-pub(super) fn failed(failure: types::Failure) -> Failure {
+/// What is stored of a failure that the script returned; places in a script that is text are its author's.
+pub(super) fn failed(mut failure: types::Failure, text: Option<&Built>) -> Failure {
+    if let Some(built) = text {
+        failure.message = built.explain(&cut(failure.message));
+        failure.details = failure.details.map(|details| built.places(&details));
+    }
     let transient = matches!(failure.kind, types::FailureKind::Transient);
     let (least, most) = RETRY_AFTER_MS;
     Failure {
@@ -135,7 +140,7 @@ fn is_json(text: &str) -> bool {
         && canonical::validate_object(&format!("{{\"details\":{text}}}")).is_ok()
 }
 
-fn cut(mut message: String) -> String {
+pub(super) fn cut(mut message: String) -> String {
     if message.len() > MAX_MESSAGE_BYTES {
         let end = message.floor_char_boundary(MAX_MESSAGE_BYTES);
         message.truncate(end);

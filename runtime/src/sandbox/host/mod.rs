@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::egress::{Egress, Policy};
 use crate::ids::{ConnectionName, Timestamp, Variant};
 use crate::run::{Changes, Level};
+use crate::script::javascript::Built;
 use crate::store::{DeleteGuard, Lease, ModelRule, Store, StoreError};
 
 /// What a guest's store holds.
@@ -39,6 +40,8 @@ pub(super) struct HostState {
     /// Absent while a script describes itself: then nothing but logging works.
     pub(super) run: Option<RunHost>,
     pub(super) fees: Fees,
+    /// The modules of a script that is text.
+    pub(super) text: Option<Arc<Built>>,
 }
 
 /// What a run works with.
@@ -103,7 +106,13 @@ pub(super) struct HostBroke(pub(super) String);
 pub(super) struct Parked;
 
 impl HostState {
-    pub(super) fn new(meter: Arc<RunMeter>, log: Arc<LogBuffer>, run: Option<RunHost>, fees: Fees) -> Self {
+    pub(super) fn new(
+        meter: Arc<RunMeter>,
+        log: Arc<LogBuffer>,
+        run: Option<RunHost>,
+        fees: Fees,
+        text: Option<Arc<Built>>,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         // Nothing behind any of it: no files, no variables, no arguments, no sockets, no input.
@@ -112,7 +121,7 @@ impl HostState {
             .stderr(Stdio::new(Arc::clone(&log), Level::Warn))
             .max_random_size(64 << 10)
             .build();
-        Self { wasi, table, limiter: Limiter::new(Arc::clone(&meter)), meter, log, run, fees }
+        Self { wasi, table, limiter: Limiter::new(Arc::clone(&meter)), meter, log, run, fees, text }
     }
 
     /// The run's means. The answers that were handed over with the last call are the guest's own by now.

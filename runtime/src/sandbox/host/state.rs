@@ -99,6 +99,11 @@ impl LogHost for HostState {
             }
             fields => (message, fields),
         };
+        // Stacks that are logged point into the author's source.
+        let (message, fields) = match &self.text {
+            Some(built) => (built.places(&message), fields.map(|fields| built.places(&fields))),
+            None => (message, fields),
+        };
         self.fees.charge(1);
         self.log.push(level, message, fields);
         if let Some(run) = &self.run {

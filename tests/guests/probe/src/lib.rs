@@ -10,6 +10,7 @@ mod misuse;
 use std::borrow::Cow;
 use std::time::Duration;
 
+use terapi_guest::http::{Waited, wait_for};
 use terapi_guest::prelude::*;
 
 mod raw {
@@ -175,6 +176,14 @@ fn call(step: &Step) -> Result<String> {
             }
             answers.join(" | ")
         }
+        "wait-for" => {
+            let time = Duration::from_millis(step.timeout_ms.unwrap_or_default());
+            let waited = (0..step.n.max(1)).map(|_| match wait_for(time) {
+                Waited::Done(ticket, answer) => format!("{ticket:?} {}", words(answer.map(|it| excerpt(&it.text())))),
+                Waited::TimedOut => "timed out".to_owned(),
+            });
+            waited.collect::<Vec<_>>().join(" | ")
+        }
         // `text` says how: `count` from and by the numbers of `list`, or `link` with `list` as the first query. `n` pages
         // ahead.
         "start-pages" => {
@@ -287,6 +296,14 @@ fn call(step: &Step) -> Result<String> {
             }
         }
         "track" => track_deletes_start::<Thing>().map(|()| "ok".to_owned())?,
+        "unseen" => unseen::<Thing>().collect::<Result<Vec<_>>>()?.join(" "),
+        "unseen-raw" => {
+            let after = (!step.text.is_empty()).then_some(step.text.as_str());
+            match raw_records::unseen("Thing", after, u32::try_from(step.n)?) {
+                Ok(page) => format!("{} ids, next {}", page.ids.len(), page.next.is_some()),
+                Err(error) => format!("{error:?}"),
+            }
+        }
         "track-end" => track_deletes_end::<Thing>()?.to_string(),
         // state
         "date" => format!("{:?}", last_sync_date().map(Timestamp::as_millis)),
@@ -294,6 +311,7 @@ fn call(step: &Step) -> Result<String> {
         "save-checkpoint" => save_checkpoint(&Verbatim(&json(step))).map(|()| "ok".to_owned())?,
         "save-checkpoint-raw" => format!("{:?}", raw::terapi::sync::state::save_checkpoint(&step.text)),
         "clear-checkpoint" => clear_checkpoint().map(|()| "ok".to_owned())?,
+        "connection" => raw::terapi::sync::state::connection(),
         "metadata" => metadata::<Box<RawValue>>()?.get().to_owned(),
         "set-metadata" => set_metadata(&Verbatim(&json(step))).map(|()| "ok".to_owned())?,
         "set-metadata-raw" => format!("{:?}", raw::terapi::sync::state::set_metadata(&step.text)),

@@ -1,7 +1,10 @@
 //! What a script says of itself, and why one is refused.
 
+pub(crate) mod javascript;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::javascript::{Finding, SourceError};
 use crate::ids::{ModelName, ScriptName};
 use crate::run::RunKind;
 use crate::store::ModelRule;
@@ -142,6 +145,9 @@ pub enum ScriptError {
     /// `describe` returned something unusable.
     #[error("the script's manifest is not acceptable: {0}")]
     Manifest(String),
+    /// It is text, and no script.
+    #[error(transparent)]
+    Source(#[from] SourceError),
 }
 
 impl ScriptError {
@@ -160,6 +166,7 @@ impl ScriptError {
             Self::Limit(_) => "describe-limit",
             Self::Describe(_) => "describe-failed",
             Self::Manifest(_) => "bad-manifest",
+            Self::Source(error) => error.code(),
         }
     }
 }
