@@ -5,6 +5,7 @@ mod client;
 mod dev;
 mod secrets;
 mod store;
+mod typescript;
 
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader, Lines};

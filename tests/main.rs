@@ -9,3 +9,4 @@ mod sandbox;
 mod service;
 mod store;
 mod support;
+mod typescript;

@@ -44,10 +44,12 @@ pub(super) async fn list(caller: Caller<Look>, Query(page): Query<PageQuery>) ->
 
 /// Upload a script
 ///
-/// The body is a WebAssembly component. It is checked, compiled and asked to describe itself; it becomes the next version
-/// under its name, and the active one. The same bytes again are no new version.
+/// The body is a WebAssembly component, or a script's text: TypeScript or JavaScript of one file, or a source package,
+/// `{"terapi":"source/1","modules":[{"name":"issues.ts","source":"…"},…]}` with the script first. Which of them it is says the body
+/// itself. It is checked, compiled or translated, and asked to describe itself; it becomes the next version under its name,
+/// and the active one. The same bytes again are no new version.
 #[utoipa::path(post, path = "/v1/scripts", tag = "scripts", operation_id = "upload_script", params(UploadQuery),
-    request_body(content = inline(Vec<u8>), content_type = "application/wasm"),
+    request_body(content((inline(Vec<u8>) = "application/wasm"), (String = "text/plain"))),
     responses((status = 201, body = ScriptView), Problems))]
 pub(super) async fn upload(
     caller: Caller<Deploy>,
@@ -63,9 +65,9 @@ pub(super) async fn upload(
 
 /// Look at a script without deploying it
 ///
-/// Checks and compiles the component in the body, and answers what it says of itself.
+/// Checks and compiles or translates the script in the body, and answers what it says of itself.
 #[utoipa::path(post, path = "/v1/scripts/describe", tag = "scripts", operation_id = "describe_script",
-    request_body(content = inline(Vec<u8>), content_type = "application/wasm"),
+    request_body(content((inline(Vec<u8>) = "application/wasm"), (String = "text/plain"))),
     responses((status = 200, body = Object), Problems))]
 pub(super) async fn describe(caller: Caller<Deploy>, Raw(bytes): Raw) -> Result<Answer<serde_json::Value>, Problem> {
     let script = caller.runtime.load(bytes.to_vec()).await?;

@@ -146,8 +146,9 @@ pub(super) fn looks_like_file(given: &str) -> bool {
     given.contains(['/', '.', '\\']) || Path::new(given).is_file()
 }
 
+/// The bytes of a script; of one that is text, with the files that it imports.
 pub(super) fn read_script(path: &str) -> Result<Vec<u8>, Failed> {
-    std::fs::read(path).map_err(Failed::io(format_args!("read the script {path}")))
+    Ok(super::source::read(path)?.bytes)
 }
 
 /// A path with a query.

@@ -46,12 +46,19 @@ pub(super) enum Content<'a> {
     Json(String),
     /// A component.
     Wasm(&'a [u8]),
+    /// The text of a script, a package.
+    Source(&'a [u8]),
 }
 
-impl Content<'_> {
+impl<'a> Content<'a> {
     /// A value as JSON.
     pub(super) fn json(value: &impl Serialize) -> Result<Self, Failed> {
         Ok(Self::Json(serde_json::to_string(value).map_err(|error| Failed::new(error.to_string()))?))
+    }
+
+    /// A script: a component, or the text of one.
+    pub(super) fn script(bytes: &'a [u8]) -> Self {
+        if bytes.starts_with(b"\0asm") { Self::Wasm(bytes) } else { Self::Source(bytes) }
     }
 
     fn kind(&self) -> Option<&'static str> {
@@ -59,6 +66,7 @@ impl Content<'_> {
             Self::None => None,
             Self::Json(_) => Some("application/json"),
             Self::Wasm(_) => Some("application/wasm"),
+            Self::Source(_) => Some("application/vnd.terapi.source+json"),
         }
     }
 
@@ -66,7 +74,7 @@ impl Content<'_> {
         match self {
             Self::None => Bytes::new(),
             Self::Json(text) => text.into(),
-            Self::Wasm(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Wasm(bytes) | Self::Source(bytes) => Bytes::copy_from_slice(bytes),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `terapi dev`: a server in this process that deploys script files whenever they change.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -10,9 +11,8 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::args::read_script;
 use super::client::{Client, Content, Page, parse};
-use super::{Context, Failed, apply, output, runs, script, serve};
+use super::{Context, Failed, apply, output, runs, script, serve, source};
 use crate::api::views::{RunView, ScriptView};
 use crate::ids::{ConnectionName, IntegrationName, RunId, ScriptHash};
 
@@ -24,9 +24,9 @@ const RUNS: usize = 100;
 /// Serve, and deploy script files whenever they change
 #[derive(Debug, Args)]
 #[command(after_help = "With --connection, syncs of the scripts are created there and run after each change. Example:
-  terapi dev target/wasm32-wasip2/release/github_issues.wasm --connection acme")]
+  terapi dev github-issues.ts --connection acme")]
 pub(super) struct Dev {
-    /// The component files
+    /// The script files; those that a TypeScript file imports are watched with it
     #[arg(required = true)]
     files: Vec<String>,
     /// Run the syncs of these scripts on this connection
@@ -48,7 +48,7 @@ impl Dev {
         let client = Client::here(service.clone(), context.environment.clone());
         let desk =
             Desk { context, client, connection: self.connection, integration: self.integration, shown: HashSet::new() };
-        let files = self.files.into_iter().map(|path| File { path, known: false, seen: None, hash: None }).collect();
+        let files = self.files.into_iter().map(|path| File { parts: source::files(&path), path, known: false, seen: Vec::new(), hash: None }).collect();
         serve::up(context, service, stop.clone(), desk.watch(files, stop)).await?;
         Ok(ExitCode::SUCCESS)
     }
@@ -59,8 +59,10 @@ struct File {
     path: String,
     /// Whether it was looked at.
     known: bool,
-    /// When it was changed last, and how long it is, if it is there.
-    seen: Option<(SystemTime, u64)>,
+    /// It, and the files that it imports.
+    parts: Vec<PathBuf>,
+    /// When each was changed last, and how long it is, if it is there.
+    seen: Vec<Option<(SystemTime, u64)>>,
     hash: Option<ScriptHash>,
 }
 
@@ -107,18 +109,23 @@ impl Desk<'_> {
 
     /// Deploys a file if it is another than before.
     async fn look(&self, file: &mut File) -> Result<(), Failed> {
-        let metadata = std::fs::metadata(&file.path).ok();
-        let now = metadata.and_then(|it| Some((it.modified().ok()?, it.len())));
-        if std::mem::replace(&mut file.known, true) && file.seen == now {
+        let look = |parts: &[PathBuf]| -> Vec<_> {
+            let parts = parts.iter().map(|part| std::fs::metadata(part).ok());
+            parts.map(|it| it.and_then(|it| Some((it.modified().ok()?, it.len())))).collect()
+        };
+        if std::mem::replace(&mut file.known, true) && file.seen == look(&file.parts) {
             return Ok(());
         }
-        file.seen = now;
-        let bytes = read_script(&file.path)?;
+        // Which files belong to it may have changed with it.
+        let read = source::read(&file.path);
+        file.parts = read.as_ref().map_or_else(|_| source::files(&file.path), |read| read.files.clone());
+        file.seen = look(&file.parts);
+        let bytes = read?.bytes;
         let hash = ScriptHash::of(&bytes);
         if file.hash.replace(hash.clone()) == Some(hash) {
             return Ok(());
         }
-        let described: Value = self.client.ask(Method::POST, "/v1/scripts/describe", Content::Wasm(&bytes)).await?;
+        let described: Value = self.client.ask(Method::POST, "/v1/scripts/describe", Content::script(&bytes)).await?;
         let name = described.get("name").and_then(Value::as_str).unwrap_or_default();
         let before: Option<ScriptView> = self.client.find(&format!("/v1/scripts/{name}")).await?;
         let text = script::upload(&self.client, &bytes, None, self.integration.clone(), None).await?;

@@ -10,10 +10,10 @@ use crate::clock::SystemClock;
 use crate::ids::ScriptHash;
 use crate::sandbox::{Sandbox, bytes};
 
-/// Show what a component describes, imports and exports
+/// Show what a script describes, imports and exports
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
-    /// The component file
+    /// The script file
     file: String,
 }
 
@@ -30,7 +30,7 @@ impl Inspect {
                 Err(error) => (None, Some(serde_json::json!({ "code": error.code(), "message": error.to_string() }))),
             };
             output::json(&serde_json::json!({
-                "hash": hash, "size": size, "imports": surface.imports, "exports": surface.exports,
+                "hash": hash, "size": size, "imports": surface.imports, "exports": surface.exports, "modules": surface.modules,
                 "manifest": manifest, "refused": refused,
             }))?;
         } else {
@@ -38,7 +38,7 @@ impl Inspect {
                 script::show_manifest(&script.manifest)?;
             }
             anstream::println!("content      {hash} ({})", bytes(size));
-            for (title, names) in [("imports", &surface.imports), ("exports", &surface.exports)] {
+            for (title, names) in [("imports", &surface.imports), ("exports", &surface.exports), ("modules", &surface.modules)] {
                 for (i, name) in names.iter().enumerate() {
                     anstream::println!("{:<12} {name}", if i == 0 { title } else { "" });
                 }

@@ -7,6 +7,7 @@
 
 mod apply;
 mod args;
+mod build;
 mod call;
 mod client;
 mod connection;
@@ -26,6 +27,7 @@ mod runs;
 mod script;
 mod secrets;
 mod serve;
+mod source;
 mod status;
 mod store;
 mod sync;
@@ -109,7 +111,9 @@ enum Command {
     Runs(runs::Runs),
     /// Show the log of a run
     Logs(logs::Logs),
-    /// Show what a component describes, imports and exports
+    /// Check a script in TypeScript or JavaScript, or make a component of it that stands alone
+    Build(build::Build),
+    /// Show what a script describes, imports and exports
     Inspect(inspect::Inspect),
     /// Manage API keys
     #[command(subcommand)]
@@ -317,6 +321,7 @@ impl Cli {
             Command::Records(records) => records.run(&context).await,
             Command::Runs(runs) => runs.run(&context).await,
             Command::Logs(logs) => logs.run(&context).await,
+            Command::Build(build) => build.run(&context).await,
             Command::Inspect(inspect) => inspect.run(&context).await,
             Command::Key(key) => key.run(&context).await,
             Command::Environment(environment) => environment.run(&context).await,

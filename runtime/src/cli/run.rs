@@ -26,11 +26,11 @@ use crate::store::Reset;
     after_help = "A file needs no deployment, and nothing leaves the sandbox unless you allow it. Where there is a \
 connection of that name, what its integration allows is allowed, and its credential is used. On a server a name \
 triggers the sync. Example:
-  terapi run github-issues.wasm --connection acme --config '{\"repository\": \"rust-lang/cargo\"}' \\
+  terapi run github-issues.ts --connection acme --config '{\"repository\": \"rust-lang/cargo\"}' \\
       --allow-host api.github.com"
 )]
 pub(super) struct RunArgs {
-    /// A component file, or the name of a deployed script
+    /// A script file (TypeScript, JavaScript, a component), or the name of a deployed script
     script: String,
     /// The connection: whose account this is
     #[arg(long, default_value = "default", value_name = "NAME")]

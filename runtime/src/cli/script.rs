@@ -17,11 +17,13 @@ use crate::script::{Manifest, SyncMode};
 /// Deploy scripts
 #[derive(Debug, Subcommand)]
 pub(super) enum ScriptCommand {
-    /// Deploy a component, or a new version of the one of the same name
-    #[command(after_help = "Example:
+    /// Deploy a script, or a new version of the one of the same name
+    #[command(after_help = "TypeScript and JavaScript need no build; the files that such a script imports come along. \
+Examples:
+  terapi script add github-issues.ts --integration github
   terapi script add github-issues.wasm --integration github")]
     Add {
-        /// The component file
+        /// The script file: TypeScript, JavaScript, or a component
         file: String,
         /// Deploy it under another name than its own
         #[arg(long)]
@@ -115,7 +117,7 @@ impl ScriptCommand {
     }
 }
 
-/// Uploads a component. The answer is a [`ScriptView`].
+/// Uploads a script. The answer is a [`ScriptView`].
 pub(super) async fn upload(
     client: &Client,
     file: &[u8],
@@ -132,7 +134,7 @@ pub(super) async fn upload(
         ("timeout_ms", limits.timeout_ms.map(|it| it.to_string())),
     ];
     let given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    client.text(Method::POST, &with_query("/v1/scripts", given), Content::Wasm(file)).await
+    client.text(Method::POST, &with_query("/v1/scripts", given), Content::script(file)).await
 }
 
 fn deployed(context: &Context, it: &ScriptView) -> Result<(), Failed> {

@@ -98,7 +98,7 @@ pub struct Manifest {
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
     /// The bytes are something else.
-    #[error("this is not a WebAssembly component: {0}")]
+    #[error("this is not a WebAssembly component, nor a script in TypeScript or JavaScript: {0}")]
     NotAComponent(String),
     /// A module without the component layer.
     #[error(
@@ -181,8 +181,8 @@ pub(crate) fn check_header(bytes: &[u8]) -> Result<(), ScriptError> {
         return Err(ScriptError::NotAComponent(format!("it has only {} bytes", bytes.len())));
     };
     if magic != b"\0asm" {
-        let text = "WebAssembly text must be compiled first; other files are no scripts";
-        return Err(ScriptError::NotAComponent(format!("it does not begin with \\0asm ({text})")));
+        let text = "it begins neither with \\0asm nor is it text of a script (WebAssembly text must be compiled first)";
+        return Err(ScriptError::NotAComponent(text.to_owned()));
     }
     match rest.split_first_chunk::<4>() {
         Some(([1, 0, 0, 0], _)) => Err(ScriptError::CoreModule),

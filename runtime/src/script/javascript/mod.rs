@@ -20,7 +20,7 @@ mod tests;
 
 pub(crate) use self::build::{Built, build, imports};
 pub use self::error::{Finding, SourceError};
-pub(crate) use self::package::{MAX_MODULES, Source, is_text};
+pub(crate) use self::package::{MAX_MODULES, Module, Source, is_text};
 pub(crate) use self::resolve::{Import, candidates, external};
 
 /// The custom section of a component in which the source package of a script stands.

@@ -50,9 +50,15 @@ struct Package {
     modules: Vec<Module>,
 }
 
-/// Whether these bytes are meant as the text of a script: UTF-8 with something in it and without NUL.
+/// Whether these bytes are meant as the text of a script: UTF-8 with something in it and without NUL, and not the text of
+/// WebAssembly, parts of which would pass for JavaScript.
 pub(crate) fn is_text(bytes: &[u8]) -> bool {
-    !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok_and(|text| !text.trim().is_empty())
+    let meant = |text: &str| {
+        let text = text.trim_start();
+        let is_wat = ["(module", "(component"].iter().any(|start| text.starts_with(start));
+        !text.is_empty() && !is_wat
+    };
+    !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok_and(meant)
 }
 
 impl Source {

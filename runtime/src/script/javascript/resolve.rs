@@ -17,6 +17,9 @@ pub(crate) fn external(specifier: &str) -> Import {
         "terapi" => Import::Engine("terapi"),
         "nango" => Import::Engine("nango"),
         "zod" | "zod/v4" => Import::Engine("zod"),
+        "crypto" | "node:crypto" => Import::Engine("node:crypto"),
+        "buffer" | "node:buffer" => Import::Engine("node:buffer"),
+        "url" | "node:url" => Import::Engine("node:url"),
         _ if specifier.starts_with("./") || specifier.starts_with("../") || matches!(specifier, "." | "..") => {
             Import::Path
         }
@@ -28,11 +31,11 @@ fn advice(specifier: &str) -> &'static str {
     let bare = specifier.strip_prefix("node:").unwrap_or(specifier);
     match bare {
         _ if specifier.starts_with("zod/") => "import from 'zod'; its other builds are not there",
-        "crypto" | "buffer" | "url" | "timers" | "timers/promises" | "util" => {
-            "a script has no Node modules; crypto, Buffer, URL, setTimeout and their like are there without an import"
+        "timers" | "timers/promises" | "util" | "events" | "stream" | "assert" => {
+            "of Node's modules there are crypto, buffer and url; setTimeout and its like are there without an import"
         }
         "fs" | "fs/promises" | "path" | "os" | "child_process" | "net" | "http" | "https" | "dns" | "process" => {
-            "a script has no Node modules, no files and no network but its requests: use terapi.get and its like"
+            "a script has no files and no network but its requests: use terapi.get and its like"
         }
         "axios" | "node-fetch" | "got" | "undici" | "ky" => {
             "requests go through the host: use terapi.get, terapi.post and their like, or fetch"

@@ -83,7 +83,7 @@ fn a_syntax_error_shows_file_line_column_and_the_line() {
     assert!(text.ends_with("\n  2 |  const x = { a b };\n    |                ^"), "{text}");
     let error = refused(&[("a.ts", "let a = 1;\nlet a = 2;")]);
     assert_eq!(error.code(), "syntax-error", "{error}");
-    let error = refused(&[("a.ts", "import x from './d.json'; x()"), ("d.json", "{\n  \"a\": tru\n}")]);
+    let error = refused(&[("a.ts", "import x from './d.json'; x()"), ("d.json", "{\n  \"a\": x\n}")]);
     assert!(error.to_string().starts_with("d.json:2:"), "{error}");
 }
 
@@ -92,7 +92,7 @@ fn an_import_that_leads_nowhere_is_named_with_what_to_do() {
     for (specifier, part) in [
         ("lodash", "bundle it into one file"),
         ("node:fs", "no files"),
-        ("crypto", "without an import"),
+        ("node:util", "crypto, buffer and url"),
         ("axios", "terapi.get"),
         ("zod/mini", "from 'zod'"),
         ("./gone.js", "given as one file"),
@@ -126,7 +126,7 @@ fn a_file_that_says_javascript_is_javascript_and_typescript_if_that_fails() {
     assert!(modules[0].1.contains("a < b > c"), "{}", modules[0].1);
     assert!(modules[1].1.contains("const x = 1"), "{}", modules[1].1);
     let error = refused(&[("a.js", "const x: = 1")]);
-    assert!(error.to_string().starts_with("a.js:1:8"), "{error}");
+    assert!(error.to_string().starts_with("a.js:1:7"), "{error}");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn places_in_what_was_built_are_found_in_the_source_with_the_line() {
     let code = built.modules().next().unwrap().1.to_owned();
     let line = code.lines().position(|line| line.contains("throw")).unwrap() + 1;
     let column = code.lines().nth(line - 1).unwrap().find("new Error").unwrap() + 1;
-    let message = format!("Error: no 1\n    at boom (lib/boom.ts:{line}:{column})\n    at <anonymous> (boom.ts:1:14)\n    at native");
+    let message = format!("Error: no 1\n    at boom (lib/boom.ts:{line}:{column})\n    at <anonymous> (boom.ts:2:1)\n    at native");
     assert_eq!(
         built.explain(&message),
         "Error: no 1\n    at boom (lib/boom.ts:8:9)\n  8 |   throw new Error(`no ${y}`);\n    |         ^\n    at <anonymous> (boom.ts:2:22)\n    at native"
@@ -199,7 +199,7 @@ fn places_in_what_was_built_are_found_in_the_source_with_the_line() {
     for text in ["x.ts:1:1", "lib/boom.ts", "lib/boom.ts:", "boom.ts:x", "boom.ts:99:1", "xboom.ts:1:1", "boom.ts:99999999999:1", ""] {
         assert_eq!(built.explain(text), text);
     }
-    assert_eq!(built.places("./boom.ts:1:14"), "./boom.ts:2:22");
+    assert_eq!(built.places("./boom.ts:2:1"), "./boom.ts:2:22");
 }
 
 /// Kinds of nesting: what opens, what stands in the middle, what closes.
@@ -298,7 +298,10 @@ fn random_bytes_and_mangled_scripts_are_built_or_refused() {
     for _ in 0..400 {
         let mut text: Vec<char> = whole.chars().collect();
         for _ in 0..random.random_range(1..8) {
-            let at = random.random_range(0..text.len());
+            let at = random.random_range(0..=text.len().saturating_sub(1));
+            if text.is_empty() {
+                break;
+            }
             match random.random_range(0..3) {
                 0 => drop(text.remove(at)),
                 1 => text.insert(at, pieces[random.random_range(0..pieces.len())]),
