@@ -1,0 +1,148 @@
+//! Which specifier names which module.
+//!
+//! The SDK's own modules are named `terapi:…` and see each other; a script sees the public ones, by the names below, and
+//! its own modules by relative paths.
+
+use std::cell::RefCell;
+
+use rquickjs::loader::{ImportAttributes, Loader, Resolver};
+use rquickjs::module::Declared;
+use rquickjs::{Ctx, Error, Exception, Module, Result};
+
+use crate::bindings::terapi::engine::source;
+
+/// What a script can import besides its own modules.
+const PUBLIC: [(&str, &str); 10] = [
+    ("terapi", "terapi:sdk/terapi.js"),
+    ("nango", "terapi:sdk/nango.js"),
+    ("zod", "terapi:zod.js"),
+    ("zod/v4", "terapi:zod.js"),
+    ("crypto", "terapi:sdk/node/crypto.js"),
+    ("node:crypto", "terapi:sdk/node/crypto.js"),
+    ("buffer", "terapi:sdk/node/buffer.js"),
+    ("node:buffer", "terapi:sdk/node/buffer.js"),
+    ("url", "terapi:sdk/node/url.js"),
+    ("node:url", "terapi:sdk/node/url.js"),
+];
+
+include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
+
+thread_local! {
+    static SCRIPT: RefCell<Vec<source::Module>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Asks the host for the script's modules and returns name and code of the entry.
+pub fn fetch_script() -> Option<(String, String)> {
+    let modules = source::modules();
+    let entry = modules.first().map(|module| (module.name.clone(), module.code.clone()));
+    SCRIPT.set(modules);
+    entry
+}
+
+/// The code of a module of the SDK.
+pub fn sdk(name: &str) -> Option<&'static str> {
+    SDK.iter().find(|(known, _)| *known == name).map(|(_, code)| *code)
+}
+
+pub struct Names;
+
+impl Resolver for Names {
+    fn resolve<'js>(
+        &mut self,
+        ctx: &Ctx<'js>,
+        base: &str,
+        name: &str,
+        _: Option<ImportAttributes<'js>>,
+    ) -> Result<String> {
+        let inside = base.starts_with("terapi:");
+        if inside && name.starts_with("terapi:") {
+            return Ok(name.to_owned());
+        }
+        if let Some((_, module)) = PUBLIC.iter().find(|(public, _)| *public == name) {
+            return Ok((*module).to_owned());
+        }
+        if name.starts_with("./") || name.starts_with("../") || name == "." || name == ".." {
+            if let Some(path) = join(base, name) {
+                if inside {
+                    return Ok(path);
+                }
+                let found = SCRIPT.with_borrow(|modules| {
+                    candidates(&path).into_iter().find(|path| modules.iter().any(|module| module.name == *path))
+                });
+                if let Some(found) = found {
+                    return Ok(found);
+                }
+            }
+            return Err(Exception::throw_reference(ctx, &format!("{base} imports {name:?}, which is not in the script")));
+        }
+        Err(Exception::throw_reference(
+            ctx,
+            &format!(
+                "{base} imports {name:?}, which Terapi does not have: a script can import its own files, 'terapi', \
+                 'nango', 'zod' and, of Node's modules, 'crypto', 'buffer' and 'url'"
+            ),
+        ))
+    }
+}
+
+/// A path relative to the folder of `base`; none where it leads out of the script.
+fn join(base: &str, name: &str) -> Option<String> {
+    let mut parts: Vec<&str> = base.split('/').collect();
+    parts.pop();
+    for part in name.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// The files that a relative path may mean: itself, the TypeScript that it will be compiled from, an index.
+fn candidates(path: &str) -> Vec<String> {
+    let mut all = vec![path.to_owned()];
+    for (written, real) in [(".js", ".ts"), (".js", ".tsx"), (".mjs", ".mts"), (".cjs", ".cts"), (".jsx", ".tsx")] {
+        if let Some(stem) = path.strip_suffix(written) {
+            all.push(format!("{stem}{real}"));
+        }
+    }
+    for ending in [".ts", ".js", ".mts", ".mjs", ".json"] {
+        all.push(format!("{path}{ending}"));
+    }
+    let folder = if path.is_empty() { String::new() } else { format!("{path}/") };
+    all.push(format!("{folder}index.ts"));
+    all.push(format!("{folder}index.js"));
+    all
+}
+
+pub struct Sources;
+
+impl Loader for Sources {
+    fn load<'js>(
+        &mut self,
+        ctx: &Ctx<'js>,
+        name: &str,
+        _: Option<ImportAttributes<'js>>,
+    ) -> Result<Module<'js, Declared>> {
+        if let Some(code) = sdk(name) {
+            return Module::declare(ctx.clone(), name, code);
+        }
+        let code = SCRIPT
+            .with_borrow(|modules| modules.iter().find(|module| module.name == name).map(|module| module.code.clone()));
+        match code {
+            Some(code) => declare(ctx, name, code),
+            None => Err(Error::new_loading(name)),
+        }
+    }
+}
+
+/// Compiles a module of the script. JSON is a module whose default export it is.
+pub fn declare<'js>(ctx: &Ctx<'js>, name: &str, code: String) -> Result<Module<'js, Declared>> {
+    if name.ends_with(".json") && !code.trim_start().starts_with("export") {
+        return Module::declare(ctx.clone(), name, format!("export default {code}\n;"));
+    }
+    Module::declare(ctx.clone(), name, code)
+}

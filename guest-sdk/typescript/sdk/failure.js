@@ -1,0 +1,81 @@
+// Errors: the ones the SDK throws, and what becomes of the one that ends a run.
+import { ownKeys, stringify } from './host.js';
+
+/** An action's own error: `payload` is any JSON, and goes to the caller as it is. */
+export class ActionError extends Error {
+    constructor(payload) {
+        super(messageOf(payload));
+        this.name = 'ActionError';
+        this.type = 'action_script_runtime_error';
+        this.payload = payload ?? {};
+    }
+}
+
+function messageOf(payload) {
+    if (typeof payload === 'string') return payload;
+    if (typeof payload?.message === 'string') return payload.message;
+    return payload === undefined ? '' : (stringify(payload) ?? '');
+}
+
+/** An error of the SDK or the host: `kind` is a word to tell it by. */
+export function hostError(kind, message) {
+    const error = new Error(message);
+    error.kind = kind;
+    return error;
+}
+
+/** What cannot be had here, and why. */
+export function notHere(call, why) {
+    return hostError('not-here', `${call} is not available in Terapi: ${why}`);
+}
+
+/** Kinds after which the same run may well succeed later. */
+const TRANSIENT_KINDS = ['timed-out', 'transport', 'storage', 'lease-lost'];
+
+function isTransient(error) {
+    if (TRANSIENT_KINDS.includes(error?.kind)) return true;
+    const status = error?.response?.status;
+    return status === 408 || status === 429 || status >= 500;
+}
+
+/** Message and stack of anything that was thrown. */
+export function explain(thrown) {
+    if (thrown instanceof Error || (typeof thrown === 'object' && thrown !== null && typeof thrown.stack === 'string')) {
+        const name = typeof thrown.name === 'string' && thrown.name !== 'Error' ? `${thrown.name}: ` : '';
+        const stack = typeof thrown.stack === 'string' ? thrown.stack.trimEnd() : '';
+        const cause = thrown.cause === undefined ? '' : `\ncaused by: ${explain(thrown.cause)}`;
+        return `${name}${String(thrown.message)}${stack === '' ? '' : `\n${stack}`}${cause}`;
+    }
+    if (typeof thrown === 'string') return `the script threw a text: ${thrown}`;
+    let text;
+    try {
+        text = stringify(thrown);
+    } catch {
+        text = undefined;
+    }
+    return `the script threw ${typeof thrown === 'object' ? 'an object that is no Error' : `a ${typeof thrown}`}: ${text ?? String(thrown)}`;
+}
+
+/** What ended a run, as the host's `failure`. */
+export function failure(thrown) {
+    const failed = { message: '', permanent: true };
+    try {
+        failed.message = explain(thrown);
+        failed.permanent = !isTransient(thrown);
+        const details = detailsOf(thrown);
+        if (details !== undefined) failed.details = stringify(details);
+        const retryAfter = Number(thrown?.response?.headers?.['retry-after']);
+        if (retryAfter > 0) failed.retryAfterMs = retryAfter * 1000;
+    } catch (error) {
+        failed.message ||= `the script threw something that cannot be shown (${error})`;
+    }
+    return failed;
+}
+
+function detailsOf(thrown) {
+    if (thrown instanceof ActionError) return thrown.payload;
+    const response = thrown?.response;
+    if (response && typeof response.status === 'number') return { status: response.status, data: response.data };
+    if (typeof thrown === 'object' && thrown !== null && !(thrown instanceof Error) && ownKeys(thrown).length > 0) return thrown;
+    return undefined;
+}

@@ -1,0 +1,2 @@
+export { createAction, createSync } from './script.js';
+export { ActionError } from './failure.js';

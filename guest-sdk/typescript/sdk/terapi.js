@@ -1,0 +1,4 @@
+// The module `terapi`.
+export { createAction, createSync } from './script.js';
+export { ActionError } from './failure.js';
+export { z } from 'terapi:zod.js';
