@@ -4,7 +4,7 @@ use super::{DemoApiOptions, Desk, Server, json, stderr, stdout};
 
 const ENTRY: &str = "import { createSync, z } from 'terapi';\nimport { word } from '../lib/word.js';\n\
     const Thing = z.object({ id: z.string(), word: z.string() });\n\
-    export default createSync({ description: 'Keeps a word.', frequency: 'never', models: { Thing }, exec: async (terapi) => {\n\
+    export default createSync({ description: 'Keeps a word.', frequency: 'every day', models: { Thing }, exec: async (terapi) => {\n\
     const rows: { id: string; word: string }[] = [{ id: '1', word }];\n    await terapi.batchSave(rows, 'Thing');\n} });\n";
 
 fn desk() -> Desk {
@@ -54,7 +54,10 @@ fn what_is_wrong_is_told_with_the_place() {
     let built = desk.terapi(&["build", &desk.file("syncs/words.ts")]);
     assert_eq!(built.status.code(), Some(1));
     assert!(stderr(&built).contains("error[syntax-error]"), "{}", stderr(&built));
-    assert!(stderr(&built).contains("lib/word.ts:1:21") && stderr(&built).contains("1 | export const word = ;"), "{built:?}");
+    assert!(
+        stderr(&built).contains("lib/word.ts:1:21") && stderr(&built).contains("1 | export const word = ;"),
+        "{built:?}"
+    );
     std::fs::remove_file(desk.dir.path().join("lib/word.ts")).unwrap();
     let built = desk.terapi(&["run", &desk.file("syncs/words.ts")]);
     assert!(stderr(&built).contains("error[unresolved-import]"), "{}", stderr(&built));

@@ -43,7 +43,10 @@ fn what_is_no_component_is_named_as_such() {
             &[0xff; 1000],
         ] {
             let message = refused(bench, bytes.to_vec(), "not-a-component").await;
-            assert!(message.starts_with("this is not a WebAssembly component, nor a script in TypeScript or JavaScript: "), "{message}");
+            assert!(
+                message.starts_with("this is not a WebAssembly component, nor a script in TypeScript or JavaScript: "),
+                "{message}"
+            );
         }
     });
 }

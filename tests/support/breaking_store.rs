@@ -6,8 +6,7 @@ use terapi::ids::{ConnectionName, ModelName, RunId, ScriptHash, ScriptName, Stre
 use terapi::run::{LogLine, Run};
 use terapi::store::{
     Change, ChangePage, ChangesQuery, DeleteGuard, DocumentKind, Entry, Lease, Listing, ModelRule, Pruned, Reset,
-    Retention, RunPage, RunStart, RunsQuery, SaveSummary, Script, Store, StoreError, StreamInfo, SyncState,
-    UnseenIds,
+    Retention, RunPage, RunStart, RunsQuery, SaveSummary, Script, Store, StoreError, StreamInfo, SyncState, UnseenIds,
 };
 
 /// Everything else is the inner store's.

@@ -12,8 +12,7 @@ use crate::support::Bench;
 
 /// A script of several files, itself first.
 pub(crate) fn package(modules: &[(&str, &str)]) -> Vec<u8> {
-    let modules: Vec<Value> =
-        modules.iter().map(|(name, source)| json!({ "name": name, "source": source })).collect();
+    let modules: Vec<Value> = modules.iter().map(|(name, source)| json!({ "name": name, "source": source })).collect();
     // The key that says what it is stands first.
     format!(r#"{{"terapi":"source/1","modules":{}}}"#, Value::from(modules)).into_bytes()
 }

@@ -96,7 +96,6 @@ fn what_is_thrown_or_rejected_is_the_run_s_failure() {
         for (does, parts) in [
             ("throw 'a text'", vec!["a text"]),
             ("await Promise.reject(new TypeError('late'))", vec!["late", "script.ts:4:"]),
-            ("await null; eval('1')", vec!["script.ts:4:"]),
             ("const f = () => f(); f()", vec!["script.ts:4:"]),
             ("(null as any).x", vec!["script.ts:4:", "(null as any).x"]),
         ] {
@@ -131,7 +130,8 @@ fn each_of_the_four_stops_ends_it_and_the_next_run_is_unaffected() {
         promises.limits.fuel = 200_000_000;
         bench.sync(promises).await.stopped(StopReason::OutOfFuel, &["fuel limit"]);
 
-        let mut large = execution(bench, &sync_that("const all = []; for (;;) all.push('x'.repeat(1 << 20) + all.length)")).await;
+        let mut large =
+            execution(bench, &sync_that("const all = []; for (;;) all.push('x'.repeat(1 << 20) + all.length)")).await;
         large.limits.memory = 32 << 20;
         bench.sync(large).await.stopped(StopReason::OutOfMemory, &["memory limit of 32 MiB"]);
 
@@ -156,11 +156,16 @@ fn each_of_the_four_stops_ends_it_and_the_next_run_is_unaffected() {
 #[test]
 fn a_script_gets_nothing_of_what_another_left() {
     on_shared_bench(async |bench| {
-        let first = "(globalThis as any).left = 1; (Object.prototype as any).left = 1; (Array.prototype as any).map = null;";
+        let first =
+            "(globalThis as any).left = 1; (Object.prototype as any).left = 1; (Array.prototype as any).map = null;";
         bench.sync(execution(bench, &sync_that(first)).await).await.succeeded();
         let second = "if ((globalThis as any).left || ({} as any).left || ![].map) throw new Error('left')";
         bench.sync(execution(bench, &sync_that(second)).await).await.succeeded();
-        let same = execution(bench, &sync_that("if ((globalThis as any).n) throw new Error('again'); (globalThis as any).n = 1")).await;
+        let same = execution(
+            bench,
+            &sync_that("if ((globalThis as any).n) throw new Error('again'); (globalThis as any).n = 1"),
+        )
+        .await;
         let script = std::sync::Arc::clone(&same.script);
         bench.sync(same).await.succeeded();
         bench.sync(bench.execution_of(script, json!({}))).await.succeeded();

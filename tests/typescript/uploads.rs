@@ -27,6 +27,7 @@ fn a_text_is_uploaded_listed_changed_and_rolled_back() {
         let router = api::router(service, std::sync::Arc::default(), stop.clone(), 16 << 20);
         let served = api::serve::serve(listener, None, router, stop.clone(), std::time::Duration::from_secs(1));
         let serving = tokio::spawn(served);
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let post = async |path: &str, bytes: Vec<u8>| -> (u16, Value) {
             // What `curl --data-binary @x.ts` says it sends.

@@ -13,10 +13,12 @@ use crate::sandbox::{Sandbox, bytes, stand_alone};
 
 /// Check a script in TypeScript or JavaScript, or make a component of it that stands alone
 #[derive(Debug, Args)]
-#[command(after_help = "A script needs no build to be run or deployed. Where `tsc` is found, in node_modules/.bin or on \
+#[command(
+    after_help = "A script needs no build to be run or deployed. Where `tsc` is found, in node_modules/.bin or on \
 the path, it is asked as well, and what it finds is told as warnings. Examples:
   terapi build github-issues.ts
-  terapi build github-issues.ts -o github-issues.wasm")]
+  terapi build github-issues.ts -o github-issues.wasm"
+)]
 pub(super) struct Build {
     /// The script file
     file: String,

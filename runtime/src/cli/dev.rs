@@ -48,7 +48,11 @@ impl Dev {
         let client = Client::here(service.clone(), context.environment.clone());
         let desk =
             Desk { context, client, connection: self.connection, integration: self.integration, shown: HashSet::new() };
-        let files = self.files.into_iter().map(|path| File { parts: source::files(&path), path, known: false, seen: Vec::new(), hash: None }).collect();
+        let files = self
+            .files
+            .into_iter()
+            .map(|path| File { parts: source::files(&path), path, known: false, seen: Vec::new(), hash: None })
+            .collect();
         serve::up(context, service, stop.clone(), desk.watch(files, stop)).await?;
         Ok(ExitCode::SUCCESS)
     }

@@ -38,7 +38,9 @@ impl Inspect {
                 script::show_manifest(&script.manifest)?;
             }
             anstream::println!("content      {hash} ({})", bytes(size));
-            for (title, names) in [("imports", &surface.imports), ("exports", &surface.exports), ("modules", &surface.modules)] {
+            for (title, names) in
+                [("imports", &surface.imports), ("exports", &surface.exports), ("modules", &surface.modules)]
+            {
                 for (i, name) in names.iter().enumerate() {
                     anstream::println!("{:<12} {name}", if i == 0 { title } else { "" });
                 }

@@ -18,10 +18,12 @@ use crate::script::{Manifest, SyncMode};
 #[derive(Debug, Subcommand)]
 pub(super) enum ScriptCommand {
     /// Deploy a script, or a new version of the one of the same name
-    #[command(after_help = "TypeScript and JavaScript need no build; the files that such a script imports come along. \
+    #[command(
+        after_help = "TypeScript and JavaScript need no build; the files that such a script imports come along. \
 Examples:
   terapi script add github-issues.ts --integration github
-  terapi script add github-issues.wasm --integration github")]
+  terapi script add github-issues.wasm --integration github"
+    )]
     Add {
         /// The script file: TypeScript, JavaScript, or a component
         file: String,

@@ -3,8 +3,8 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::Failed;
-use crate::script::{ScriptError, check_header};
 use crate::script::javascript::{Import, MAX_MODULES, Module, Source, candidates, external, imports};
+use crate::script::{ScriptError, check_header};
 
 /// Extensions of files that are text.
 const TEXT: [&str; 6] = ["ts", "mts", "cts", "js", "mjs", "cjs"];

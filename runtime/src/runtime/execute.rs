@@ -293,7 +293,8 @@ impl Runtime {
     }
 
     fn request(&self, execution: Execution, run: RunId) -> Result<RunRequest, RuntimeError> {
-        let facts = execution.connection_facts.unwrap_or_else(|| ConnectionFacts::unknown(&execution.connection).json());
+        let facts =
+            execution.connection_facts.unwrap_or_else(|| ConnectionFacts::unknown(&execution.connection).json());
         Ok(RunRequest {
             script: execution.script,
             run,

@@ -352,7 +352,11 @@ fn check_surface(surface: &Surface) -> Result<Kind, ScriptError> {
             "terapi:sync/action-script" => RunKind::Action,
             _ => continue,
         };
-        return if is_ours(version) { Ok(Kind::Known(kind)) } else { Err(ScriptError::UnsupportedVersion(export.clone())) };
+        return if is_ours(version) {
+            Ok(Kind::Known(kind))
+        } else {
+            Err(ScriptError::UnsupportedVersion(export.clone()))
+        };
     }
     Err(ScriptError::MissingExport(surface.exports.clone()))
 }

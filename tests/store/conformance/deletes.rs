@@ -250,7 +250,8 @@ pub(super) fn what_an_account_has_not_seen_is_listed_in_pages(engine: &dyn Engin
     let (store, sync) = (engine.open(), sync("s", "c"));
     fill(&*store, MODEL, 60);
     let run = begin(&*store, &sync);
-    let unseen = |run: &ActiveRun<'_>, after: Option<&str>, limit| store.unseen(&run.lease, &model(MODEL), after, limit);
+    let unseen =
+        |run: &ActiveRun<'_>, after: Option<&str>, limit| store.unseen(&run.lease, &model(MODEL), after, limit);
     assert_eq!(unseen(&run, None, 10).unwrap_err().code(), "not-tracking");
     run.track_start(MODEL);
     save_range(&run, MODEL, 0..25);

@@ -111,11 +111,7 @@ fn translate(module: &Module, exact: &mut Exact<'_>) -> Result<(String, Vec<Plac
     translate_as(SourceType::ts(), module, exact)
 }
 
-fn translate_as(
-    kind: SourceType,
-    module: &Module,
-    exact: &mut Exact<'_>,
-) -> Result<(String, Vec<Place>), SourceError> {
+fn translate_as(kind: SourceType, module: &Module, exact: &mut Exact<'_>) -> Result<(String, Vec<Place>), SourceError> {
     let Module { name, source } = module;
     let allocator = Allocator::default();
     let parsed = Parser::new(&allocator, source, kind).parse();
@@ -134,8 +130,7 @@ fn translate_as(
         return Err(SourceError::Unsupported(found));
     }
     let options = TransformOptions::default();
-    let transformed =
-        Transformer::new(&allocator, Path::new(name), &options).build_with_scoping(scoping, &mut program);
+    let transformed = Transformer::new(&allocator, Path::new(name), &options).build_with_scoping(scoping, &mut program);
     syntax(module, &transformed.diagnostics)?;
     let mut specifiers = Specifiers { allocator: &allocator, module, exact, wrong: None };
     specifiers.visit_program(&mut program);

@@ -78,9 +78,7 @@ pub enum SourceError {
         limit: usize,
     },
     /// A module of more parts than the translator is given.
-    #[error(
-        "{file} has {count} {what}, over {limit}: split it, and keep data in a .json file beside it"
-    )]
+    #[error("{file} has {count} {what}, over {limit}: split it, and keep data in a .json file beside it")]
     TooIntricate {
         /// The module.
         file: String,

@@ -151,9 +151,10 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     if name.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
         return Err("is not a path below the script's folder");
     }
-    if name.rsplit_once('.').is_none_or(|(stem, extension)| {
-        stem.is_empty() || stem.ends_with('/') || !EXTENSIONS.contains(&extension)
-    }) {
+    if name
+        .rsplit_once('.')
+        .is_none_or(|(stem, extension)| stem.is_empty() || stem.ends_with('/') || !EXTENSIONS.contains(&extension))
+    {
         return Err("does not end in .ts, .js or .json (or .mts, .cts, .mjs, .cjs)");
     }
     Ok(())

@@ -26,10 +26,7 @@ pub(super) struct Place {
 
 impl From<Token> for Place {
     fn from(token: Token) -> Self {
-        Self {
-            code: (token.get_dst_line(), token.get_dst_col()),
-            source: (token.get_src_line(), token.get_src_col()),
-        }
+        Self { code: (token.get_dst_line(), token.get_dst_col()), source: (token.get_src_line(), token.get_src_col()) }
     }
 }
 

@@ -41,7 +41,11 @@ pub(super) fn with_room_for<T: Send>(
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("translate".to_owned()).stack_size(BASE + tokens * LEVEL);
         let broke = |_| SourceError::Broke(name.to_owned());
-        thread.spawn_scoped(scope, work).map_err(broke)?.join().unwrap_or_else(|_| Err(SourceError::Broke(name.to_owned())))
+        thread
+            .spawn_scoped(scope, work)
+            .map_err(broke)?
+            .join()
+            .unwrap_or_else(|_| Err(SourceError::Broke(name.to_owned())))
     })
 }
 

@@ -26,10 +26,7 @@ fn types_go_and_imports_that_only_they_used() {
     let text = "import { z } from 'zod';\nimport { NangoSync, Issue } from 'nango';\nimport type { X } from 'nowhere';\n\
                 export default async function f(n: NangoSync, i?: Issue): Promise<void> { z.object({}); }\n";
     let code = code(text);
-    assert_eq!(
-        code,
-        "import { z } from \"zod\";\nexport default async function f(n, i) {\nz.object({});\n}\n"
-    );
+    assert_eq!(code, "import { z } from \"zod\";\nexport default async function f(n, i) {\nz.object({});\n}\n");
 }
 
 #[test]
@@ -52,7 +49,10 @@ fn imports_name_files_as_people_write_them() {
              export * from './a.ts'; export { x } from '../lib/b.js'; import './side.js';\nawait import('../lib/b.js'); a(b, c, d);",
         ),
         ("syncs/a.ts", "export default 1"),
-        ("lib/b.ts", "import self from './b.js'; import { z } from 'zod/v4'; export const x = [self, z]; export default x"),
+        (
+            "lib/b.ts",
+            "import self from './b.js'; import { z } from 'zod/v4'; export const x = [self, z]; export default x",
+        ),
         ("lib/index.ts", "export { default } from './b.js'"),
         ("syncs/d.json", "{\"__proto__\": [1, \"\u{2028}</script>\"]}"),
         ("syncs/side.js", "globalThis.x = 1"),
@@ -122,7 +122,8 @@ fn what_the_engine_does_not_know_is_refused() {
 
 #[test]
 fn a_file_that_says_javascript_is_javascript_and_typescript_if_that_fails() {
-    let modules = built(&[("a.js", "import './b.js'; x = a < b > (c);"), ("b.js", "const x: number = 1; export { x }")]);
+    let modules =
+        built(&[("a.js", "import './b.js'; x = a < b > (c);"), ("b.js", "const x: number = 1; export { x }")]);
     assert!(modules[0].1.contains("a < b > c"), "{}", modules[0].1);
     assert!(modules[1].1.contains("const x = 1"), "{}", modules[1].1);
     let error = refused(&[("a.js", "const x: = 1")]);
@@ -154,7 +155,9 @@ fn a_package_is_read_and_written() {
         assert_eq!(error.code(), "bad-source-package");
         assert!(error.to_string().contains(part), "{error}");
     }
-    for name in ["", "a", "../a.ts", "/a.ts", "a//b.ts", "./a.ts", "a\\b.ts", "a:1.ts", "a.tsx", ".ts", "x/.ts", "a\n.ts"] {
+    for name in
+        ["", "a", "../a.ts", "/a.ts", "a//b.ts", "./a.ts", "a\\b.ts", "a:1.ts", "a.tsx", ".ts", "x/.ts", "a\n.ts"]
+    {
         let error = refused(&[(name, "")]);
         assert_eq!(error.code(), "bad-source-package", "{name:?}: {error}");
     }
@@ -186,17 +189,29 @@ fn a_module_s_own_imports_are_known_once_its_types_are_gone() {
 fn places_in_what_was_built_are_found_in_the_source_with_the_line() {
     let text = "interface A {\n  x: number;\n}\n\nexport enum E { A }\nexport function boom(a: A): never {\n  const y: number = a.x;\n  \
                 throw new Error(`no ${y}`);\n}\n";
-    let built = build(&source(&[("lib/boom.ts", text), ("boom.ts", "type T = 1;\nlet x = null as any; x.y.z;")])).unwrap();
+    let built =
+        build(&source(&[("lib/boom.ts", text), ("boom.ts", "type T = 1;\nlet x = null as any; x.y.z;")])).unwrap();
     let code = built.modules().next().unwrap().1.to_owned();
     let line = code.lines().position(|line| line.contains("throw")).unwrap() + 1;
     let column = code.lines().nth(line - 1).unwrap().find("new Error").unwrap() + 1;
-    let message = format!("Error: no 1\n    at boom (lib/boom.ts:{line}:{column})\n    at <anonymous> (boom.ts:2:1)\n    at native");
+    let message = format!(
+        "Error: no 1\n    at boom (lib/boom.ts:{line}:{column})\n    at <anonymous> (boom.ts:2:1)\n    at native"
+    );
     assert_eq!(
         built.explain(&message),
         "Error: no 1\n    at boom (lib/boom.ts:8:9)\n  8 |   throw new Error(`no ${y}`);\n    |         ^\n    at <anonymous> (boom.ts:2:22)\n    at native"
     );
     // What is no place of ours stays, and so does a place that the code does not have.
-    for text in ["x.ts:1:1", "lib/boom.ts", "lib/boom.ts:", "boom.ts:x", "boom.ts:99:1", "xboom.ts:1:1", "boom.ts:99999999999:1", ""] {
+    for text in [
+        "x.ts:1:1",
+        "lib/boom.ts",
+        "lib/boom.ts:",
+        "boom.ts:x",
+        "boom.ts:99:1",
+        "xboom.ts:1:1",
+        "boom.ts:99999999999:1",
+        "",
+    ] {
         assert_eq!(built.explain(text), text);
     }
     assert_eq!(built.places("./boom.ts:2:1"), "./boom.ts:2:22");
@@ -270,7 +285,8 @@ const NESTING: &[(&str, &str, &str)] = &[
 fn whatever_nests_is_built_or_refused_and_never_ends_the_process() {
     for (open, middle, close) in NESTING {
         // The first word of a statement stands there once.
-        let (first, open) = ["type X=", "let ", "x="].iter().find_map(|it| Some((*it, open.strip_prefix(it)?))).unwrap_or(("", open));
+        let (first, open) =
+            ["type X=", "let ", "x="].iter().find_map(|it| Some((*it, open.strip_prefix(it)?))).unwrap_or(("", open));
         for count in [1_000, 60_000] {
             let count = if open.contains('<') { count.min(3_900) } else { count };
             let prefix = if first.is_empty() && middle.is_empty() { "" } else { first };
