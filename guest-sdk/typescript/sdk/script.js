@@ -74,11 +74,18 @@ export async function run(context, input) {
     }
 }
 
-/** An action's input by its zod model: what does not fit is the caller's error. */
+/**
+ * An action's input, which must fit its zod model: what does not is the caller's error. The script gets it as it came. No
+ * input at all is null, undefined or an empty object, whatever the model takes.
+ */
 function checked(input) {
     const model = adopted.options.input;
     if (typeof model?.safeParse !== 'function') return input;
     const parsed = model.safeParse(input);
-    if (parsed.success) return parsed.data;
-    throw new ActionError({ type: 'invalid_action_input', message: 'the input does not fit the action', errors: parsed.error.issues });
+    if (parsed.success) return input;
+    if (input === null || (typeof input === 'object' && ownKeys(input).length === 0)) {
+        for (const none of [undefined, null, {}]) if (model.safeParse(none).success) return none;
+    }
+    const why = parsed.error.issues.map((issue) => `${issue.path.length > 0 ? `${issue.path.join('.')}: ` : ''}${issue.message}`).join('; ');
+    throw new ActionError({ type: 'invalid_action_input', message: `the input does not fit the action: ${why}`, errors: parsed.error.issues });
 }

@@ -1,1 +1,5 @@
-export {};
+// The module `url`, `node:url`.
+import { URL, URLSearchParams } from '../globals/url.js';
+
+export { URL, URLSearchParams };
+export default { URL, URLSearchParams };
