@@ -1,5 +1,6 @@
 // Requests in axios' shape: `get`, `post`, … `proxy`, their answers and their errors.
 import { host, isArray, ownKeys, stringify } from './host.js';
+import { calledFrom } from './failure.js';
 import { send } from './pending.js';
 
 /** An error in axios' shape: of an answer with a status of 400 or above, or of no answer at all. */
@@ -122,6 +123,7 @@ const WANTED = { arraybuffer: 'bytes', blob: 'bytes', text: 'text', json: 'data'
 
 /** Sends one request; resolves to `{ data, status, headers }`, rejects with a RequestError. */
 export async function request(config) {
+    const call = new Error();
     if (typeof config !== 'object' || config === null) throw new TypeError('a request wants an object: { endpoint: "/…" }');
     if (config.responseType === 'stream') throw new TypeError('responseType "stream" is not available: use "arraybuffer"');
     const method = String(config.method ?? 'GET').toUpperCase();
@@ -147,17 +149,13 @@ export async function request(config) {
     } catch (error) {
         const failed = new RequestError(`${method} ${urlOf(config)}: ${error.message}`, CODES[error.kind] ?? 'ERR_NETWORK', config);
         failed.kind = error.kind;
-        throw failed;
+        throw calledFrom(failed, call);
     }
     const data = answer.body instanceof Uint8Array ? Buffer.from(answer.body.buffer, answer.body.byteOffset, answer.body.byteLength) : answer.body;
     const response = { data, status: answer.status, statusText: '', headers: headerObject(answer.headers), config };
     if (answer.status >= 400) {
-        throw new RequestError(
-            `Request failed with status code ${answer.status}`,
-            answer.status >= 500 ? 'ERR_BAD_RESPONSE' : 'ERR_BAD_REQUEST',
-            config,
-            response,
-        );
+        const code = answer.status >= 500 ? 'ERR_BAD_RESPONSE' : 'ERR_BAD_REQUEST';
+        throw calledFrom(new RequestError(`Request failed with status code ${answer.status}`, code, config, response), call);
     }
     return response;
 }

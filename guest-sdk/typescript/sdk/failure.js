@@ -38,15 +38,30 @@ function isTransient(error) {
     return status === 408 || status === 429 || status >= 500;
 }
 
+/** Frames without the SDK's own, if any are left. */
+function frames(stack) {
+    if (typeof stack !== 'string') return '';
+    const all = stack.split('\n').filter((line) => line.trim() !== '');
+    const own = all.filter((line) => !line.includes('(terapi:') && !line.includes('(native)'));
+    return (own.length > 0 ? own : all).join('\n');
+}
+
+/** Says of an error that is thrown later, from an answer, where the script asked for it: QuickJS has no stacks across `await`. */
+export function calledFrom(error, call) {
+    Object.defineProperty(error, 'stack', { value: call.stack, writable: true, configurable: true, enumerable: false });
+    return error;
+}
+
 /** Message and stack of anything that was thrown. */
 export function explain(thrown) {
     if (thrown instanceof Error || (typeof thrown === 'object' && thrown !== null && typeof thrown.stack === 'string')) {
         const name = typeof thrown.name === 'string' && thrown.name !== 'Error' ? `${thrown.name}: ` : '';
-        const stack = typeof thrown.stack === 'string' ? thrown.stack.trimEnd() : '';
+        const stack = frames(thrown.stack);
         const cause = thrown.cause === undefined ? '' : `\ncaused by: ${explain(thrown.cause)}`;
         return `${name}${String(thrown.message)}${stack === '' ? '' : `\n${stack}`}${cause}`;
     }
     if (typeof thrown === 'string') return `the script threw a text: ${thrown}`;
+    if (thrown === null) return 'the script threw null, which QuickJS does too where no memory is left';
     let text;
     try {
         text = stringify(thrown);

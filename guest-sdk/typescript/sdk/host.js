@@ -8,7 +8,7 @@ const { call } = Function.prototype;
 export const uncurried = (method) => call.bind(method);
 
 export const stringify = JSON.stringify;
-export const parse = JSON.parse;
+
 export const isArray = Array.isArray;
 export const ownKeys = Object.keys;
 export const hasOwn = Object.hasOwn;
@@ -17,3 +17,6 @@ export const freeze = Object.freeze;
 export const mapGet = uncurried(Map.prototype.get);
 export const mapSet = uncurried(Map.prototype.set);
 export const mapDelete = uncurried(Map.prototype.delete);
+
+/** JSON.parse, by the engine's parser, which refuses what nests too deep. */
+export const parse = host.parseJson;

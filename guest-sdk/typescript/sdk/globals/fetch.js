@@ -1,8 +1,8 @@
 // fetch, Headers, Request, Response over the host's requests. Bodies are whole: no streams.
-import { parse, stringify } from '../host.js';
+import { host, parse, stringify } from '../host.js';
 import { send } from '../pending.js';
 import { bytesOf } from './encoding.js';
-import { host } from '../host.js';
+import { calledFrom } from '../failure.js';
 
 const lower = (name) => {
     const text = String(name);
@@ -122,6 +122,7 @@ export class Response extends Body {
 }
 
 export async function fetch(input, init) {
+    const call = new Error();
     const request = new Request(input, init);
     const { signal } = request;
     signal?.throwIfAborted();
@@ -145,7 +146,7 @@ export async function fetch(input, init) {
         if (error?.kind === undefined) throw error;
         const failed = new TypeError(`fetch failed: ${error.message}`);
         failed.kind = error.kind;
-        throw failed;
+        throw calledFrom(failed, call);
     }
     if (request.redirect === 'error' && answer.status >= 300 && answer.status < 400) throw new TypeError('fetch failed: unexpected redirect');
     const headers = [];

@@ -24,3 +24,13 @@ add(globalThis, {
 });
 // QuickJS seeds its own when the runtime is made, which was before the snapshot.
 add(Math, { random: host.random });
+
+const { parse } = JSON;
+add(JSON, {
+    parse: {
+        parse(text, reviver) {
+            const value = host.parseJson(text);
+            return typeof reviver === 'function' ? parse(text, reviver) : value;
+        },
+    }.parse,
+});

@@ -1,4 +1,4 @@
-//! Between text and bytes: UTF-8, UTF-16, Latin-1, Base64, hexadecimal.
+//! Between text and bytes: UTF-8, UTF-16, Latin-1, Base64, hexadecimal; and JSON, which is parsed here.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use rquickjs::{Ctx, FromJs, IntoJs, Object, Result, TypedArray, Value, qjs};
 
 use super::add as function;
 use crate::engine::or_null;
-use crate::values::{Text, array, bytes};
+use crate::values::{Text, array, bytes, parse_json};
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -18,6 +18,7 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIEN
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT.with_encode_padding(false));
 
 pub fn add<'js>(host: &Object<'js>) -> Result<()> {
+    function(host, "parseJson", |ctx: Ctx<'js>, text: Text| parse_json(&ctx, text.0.into_bytes()))?;
     function(host, "encodeUtf8", |ctx: Ctx<'js>, text: Text| array(&ctx, text.0.into_bytes()))?;
     function(host, "decodeUtf8", |ctx: Ctx<'js>, data: TypedArray<'js, u8>, fatal: bool| {
         let text = match String::from_utf8(bytes(&data)) {

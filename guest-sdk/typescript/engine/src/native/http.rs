@@ -92,7 +92,7 @@ fn body<'js>(ctx: &Ctx<'js>, body: Vec<u8>, want: Want) -> Result<Value<'js>> {
                 return text(body).into_js(ctx);
             }
             let text = text(body);
-            match parse_json(ctx, text.as_bytes().to_vec()) {
+            match parse_json(ctx, text.clone().into_bytes()) {
                 Ok(value) => Ok(value),
                 Err(error) if error.is_exception() => {
                     ctx.catch();
