@@ -10,18 +10,53 @@ impl<'js> FromJs<'js> for Text {
         if value.type_of() == rquickjs::Type::Symbol {
             return Err(Exception::throw_type(ctx, "a symbol is no text"));
         }
+        // What is no string becomes one now, so that both looks below see the same text.
+        let value = if value.is_string() { value } else { text_of(ctx, &value)? };
         let mut length = 0;
         // SAFETY: the value lives, and QuickJS returns null (an exception is pending) or `length` bytes until freed.
-        unsafe {
+        let text = unsafe {
             let start = qjs::JS_ToCStringLen2(ctx.as_raw().as_ptr(), &raw mut length, value.as_raw(), false);
             if start.is_null() {
                 return Err(Error::Exception);
             }
             let bytes = std::slice::from_raw_parts(start.cast::<u8>(), length as usize);
-            let text = String::from_utf8_lossy(bytes).into_owned();
+            let text = std::str::from_utf8(bytes).ok().map(str::to_owned);
             qjs::JS_FreeCString(ctx.as_raw().as_ptr(), start);
-            Ok(Self(text))
+            text
+        };
+        match text {
+            Some(text) => Ok(Self(text)),
+            None => Ok(Self(String::from_utf16_lossy(&units(ctx, &value)?))),
         }
+    }
+}
+
+fn text_of<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Value<'js>> {
+    // SAFETY: the value lives, and what comes back is owned here.
+    unsafe {
+        let text = qjs::JS_ToString(ctx.as_raw().as_ptr(), value.as_raw());
+        if qjs::JS_IsException(text) {
+            return Err(Error::Exception);
+        }
+        Ok(Value::from_raw(ctx.clone(), text))
+    }
+}
+
+/// The code units of a string, lone surrogates and all.
+pub fn units<'js>(ctx: &Ctx<'js>, text: &Value<'js>) -> Result<Vec<u16>> {
+    if !text.is_string() {
+        return units(ctx, &text_of(ctx, text)?);
+    }
+    let mut length = 0;
+    // SAFETY: the value is a string that lives; QuickJS returns null (an exception is pending) or `length` units.
+    unsafe {
+        let start = qjs::JS_ToCStringLenUTF16(ctx.as_raw().as_ptr(), &raw mut length, text.as_raw());
+        if start.is_null() {
+            return Err(Error::Exception);
+        }
+        let units = std::slice::from_raw_parts(start, length as usize).to_vec();
+        qjs::JS_FreeCStringUTF16(ctx.as_raw().as_ptr(), start);
+        Ok(units)
     }
 }
 

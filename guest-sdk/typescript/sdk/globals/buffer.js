@@ -88,7 +88,8 @@ export class Buffer extends Uint8Array {
     write(text, offset = 0, length = this.length - offset, encoding = 'utf8') {
         if (typeof offset === 'string') [encoding, offset, length] = [offset, 0, this.length];
         else if (typeof length === 'string') [encoding, length] = [length, this.length - offset];
-        const bytes = encode(text, encoding).subarray(0, Math.min(length, this.length - offset));
+        let bytes = encode(text, encoding).subarray(0, Math.min(length, this.length - offset));
+        if (encodingOf(encoding) === 'utf8') bytes = bytes.subarray(0, host.wholeUtf8(bytes));
         this.set(bytes, offset);
         return bytes.length;
     }

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use rquickjs::{Ctx, FromJs, IntoJs, Object, Result, TypedArray, Value, qjs};
+use rquickjs::{Ctx, IntoJs, Object, Result, TypedArray, Value, qjs};
 
 use super::add as function;
 use crate::engine::or_null;
-use crate::values::{Text, array, bytes, parse_json};
+use crate::values::{Text, array, bytes, parse_json, units};
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -106,24 +106,6 @@ fn decode_base64(text: &str, strict: bool) -> Option<Vec<u8>> {
         letters.pop();
     }
     STANDARD.decode(letters).ok()
-}
-
-/// The code units of a JavaScript string, lone surrogates and all.
-fn units<'js>(ctx: &Ctx<'js>, text: &Value<'js>) -> Result<Vec<u16>> {
-    if !text.is_string() {
-        return Ok(Text::from_js(ctx, text.clone())?.0.encode_utf16().collect());
-    }
-    let mut length = 0;
-    // SAFETY: the value is a string that lives; QuickJS returns null (an exception is pending) or `length` units.
-    unsafe {
-        let start = qjs::JS_ToCStringLenUTF16(ctx.as_raw().as_ptr(), &raw mut length, text.as_raw());
-        if start.is_null() {
-            return Err(rquickjs::Error::Exception);
-        }
-        let units = std::slice::from_raw_parts(start, length as usize).to_vec();
-        qjs::JS_FreeCStringUTF16(ctx.as_raw().as_ptr(), start);
-        Ok(units)
-    }
 }
 
 fn string<'js>(ctx: &Ctx<'js>, units: &[u16]) -> Result<Value<'js>> {
