@@ -121,7 +121,8 @@ fn demangle(name: &str) -> String {
 pub(super) fn failed(mut failure: types::Failure, text: Option<&Built>) -> Failure {
     if let Some(built) = text {
         failure.message = built.explain(&cut(failure.message));
-        failure.details = failure.details.map(|details| built.places(&details));
+        let short = failure.details.take_if(|details| details.len() <= MAX_DETAILS_BYTES);
+        failure.details = short.map(|details| built.places(&details));
     }
     let transient = matches!(failure.kind, types::FailureKind::Transient);
     let (least, most) = RETRY_AFTER_MS;

@@ -129,8 +129,10 @@ impl Sandbox {
 impl source::Host for HostState {
     async fn modules(&mut self) -> wasmtime::Result<Vec<source::Module>> {
         self.meter.check_memory()?;
-        self.fees.charge(1);
-        let modules = self.text.iter().flat_map(|built| built.modules());
-        Ok(modules.map(|(name, code)| source::Module { name: name.to_owned(), code: code.to_owned() }).collect())
+        let modules = || self.text.iter().flat_map(|built| built.modules());
+        // It is to be asked once: who asks again pays for the copy.
+        let bytes: usize = modules().map(|(name, code)| name.len() + code.len()).sum();
+        self.fees.charge(1 + (bytes >> 10) as u64);
+        Ok(modules().map(|(name, code)| source::Module { name: name.to_owned(), code: code.to_owned() }).collect())
     }
 }

@@ -101,8 +101,10 @@ impl LogHost for HostState {
         };
         // Stacks that are logged point into the author's source.
         let (message, fields) = match &self.text {
-            Some(built) => (built.places(&message), fields.map(|fields| built.places(&fields))),
-            None => (message, fields),
+            Some(built) if message.len() <= MAX_FIELDS_BYTES => {
+                (built.places(&message), fields.map(|fields| built.places(&fields)))
+            }
+            _ => (message, fields),
         };
         self.fees.charge(1);
         self.log.push(level, message, fields);
@@ -113,7 +115,7 @@ impl LogHost for HostState {
     }
 }
 
-/// Longer fields of a log line are treated as text, which is cut.
+/// Longer fields of a log line are treated as text, which is cut, and in longer messages no places are looked for.
 const MAX_FIELDS_BYTES: usize = 8 << 10;
 
 fn charge(meter: &RunMeter, text: &str) -> Result<(), Error> {

@@ -91,11 +91,23 @@ impl Built {
         out
     }
 
-    /// The first place that a text names from a byte on.
+    /// The first place that a text names from a byte on. Each colon is looked at once, whatever the text: it is a stranger's.
     fn mention<'a>(&'a self, text: &str, from: usize) -> Option<Mention<'a>> {
-        self.modules.iter().filter_map(|module| mention_of(module, text, from)).min_by_key(|it| it.start)
+        text.get(from..)?.match_indices(':').find_map(|(at, _)| {
+            let start = from + at;
+            let (line, behind_line) = number(text, start)?;
+            let name = text.get(from..start)?.rsplit(BETWEEN).next()?;
+            let name = name.strip_prefix("./").unwrap_or(name);
+            let module = self.modules.iter().find(|module| module.name == name)?;
+            let (column, end) =
+                number(text, behind_line).map_or((None, behind_line), |(column, end)| (Some(column), end));
+            Some(Mention { module, start, end, line, column })
+        })
     }
 }
+
+/// What stands before the name of a file in a text.
+const BETWEEN: [char; 11] = [' ', '\t', '\n', '(', '[', '{', '"', '\'', '`', '<', ':'];
 
 /// Copies a text; what is to be shown goes in at the end of the first line.
 fn push(out: &mut String, text: &str, shown: &mut Option<String>) {
@@ -106,23 +118,6 @@ fn push(out: &mut String, text: &str, shown: &mut Option<String>) {
     out.push_str(&excerpt);
     out.push('\n');
     out.push_str(rest);
-}
-
-fn mention_of<'a>(module: &'a BuiltModule, text: &str, mut from: usize) -> Option<Mention<'a>> {
-    loop {
-        let at = from + text.get(from..)?.find(&module.name)?;
-        let start = at + module.name.len();
-        from = start;
-        // `map.ts` is no mention in `lib/map.ts:1:2`.
-        let part_of_longer = text.get(..at)?.ends_with(|it: char| it.is_alphanumeric() || "_-./$".contains(it));
-        let relative = text.get(..at)?.strip_suffix("./").is_some_and(|before| !before.ends_with(['.', '/']));
-        if part_of_longer && !relative {
-            continue;
-        }
-        let Some((line, behind_line)) = number(text, start) else { continue };
-        let (column, end) = number(text, behind_line).map_or((None, behind_line), |(column, end)| (Some(column), end));
-        return Some(Mention { module, start, end, line, column });
-    }
 }
 
 /// A colon and a number, and where they end.
