@@ -79,7 +79,7 @@ fn what_nests_deeply_or_is_large_is_refused_or_runs() {
                 error.code()
             );
         }
-        let large = format!("{}\nconst data = '{}';", sync_that(""), "x".repeat(1 << 20));
+        let large = format!("{}\nconst data = '{}';", sync_that(""), "x".repeat(3 << 20));
         bench.runtime.load(large.into_bytes()).await.unwrap();
         let message = refused(bench, " x".repeat(3 << 20).into_bytes(), "source-too-large").await;
         assert!(message.contains("4194304"), "{message}");

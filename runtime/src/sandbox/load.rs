@@ -82,6 +82,8 @@ pub struct Surface {
 
 /// `describe` computes nothing: this is a thousand times what the Rust SDK's needs.
 const DESCRIBE_LIMITS: (u64, u64, Duration) = (100_000_000, 64 << 20, Duration::from_secs(5));
+/// Fuel besides for each byte of a script's text, which the engine reads and compiles first: it takes 90 to 100 a byte.
+const TEXT_FUEL: u64 = 200;
 /// A manifest is read by people.
 const MAX_MANIFEST_BYTES: usize = 1 << 20;
 /// WASI that language runtimes need to start. All of it is linked with nothing behind it. Not among them: sockets and
@@ -230,6 +232,8 @@ impl Sandbox {
         text: Option<Arc<Built>>,
     ) -> Result<(RunKind, Manifest), ScriptError> {
         let (fuel, memory, timeout) = DESCRIBE_LIMITS;
+        let text_bytes: usize = text.iter().flat_map(|built| built.modules()).map(|(_, code)| code.len()).sum();
+        let fuel = fuel.saturating_add(TEXT_FUEL.saturating_mul(text_bytes as u64));
         let limits = Limits { fuel, memory, timeout, ..Limits::default() };
         let mut guest = self.guest(limits, None, has_one_memory(linked), text.clone());
         let work = async {
