@@ -54,12 +54,30 @@ fn needs(id: &str) -> Needs {
         }
         "upload_script" | "describe_script" | "change_script" | "delete_script" | "activate_script"
         | "roll_back_script" => Needs::Scopes(&["deploy"]),
-        "list_environments" | "create_environment" | "set_retention" | "prune" | "list_keys" | "create_key"
-        | "delete_key" | "put_integration" | "delete_integration" | "create_connection" | "delete_connection"
-        | "set_credential" | "set_metadata" | "merge_metadata" | "create_sync" | "change_sync" | "delete_sync"
-        | "trigger_sync" | "pause_sync" | "start_sync" | "cancel_sync" | "reset_sync" | "cancel_run" => {
-            Needs::Scopes(&["manage"])
-        }
+        "list_environments"
+        | "create_environment"
+        | "set_retention"
+        | "prune"
+        | "list_keys"
+        | "create_key"
+        | "delete_key"
+        | "put_integration"
+        | "delete_integration"
+        | "create_connection"
+        | "delete_connection"
+        | "set_credential"
+        | "set_connection_config"
+        | "set_metadata"
+        | "merge_metadata"
+        | "create_sync"
+        | "change_sync"
+        | "delete_sync"
+        | "trigger_sync"
+        | "pause_sync"
+        | "start_sync"
+        | "cancel_sync"
+        | "reset_sync"
+        | "cancel_run" => Needs::Scopes(&["manage"]),
         other => panic!("the route {other} is new: say here what it needs"),
     }
 }
@@ -110,7 +128,12 @@ impl Route {
                 json(json!({ "script": names["script"], "connection": names["connection"], "variant": "more" }))
             }
             "set_credential" => json(json!({ "type": "none" })),
-            "set_retention" | "put_integration" | "set_metadata" | "merge_metadata" | "change_sync"
+            "set_retention"
+            | "put_integration"
+            | "set_connection_config"
+            | "set_metadata"
+            | "merge_metadata"
+            | "change_sync"
             | "change_script" => json(json!({})),
             "upload_script" | "describe_script" => request.header("content-type", "application/wasm").body("no script"),
             "call_action" => json(json!({ "text": "x" })),
