@@ -142,7 +142,7 @@ fn each_of_the_four_stops_ends_it_and_the_next_run_is_unaffected() {
         let cancelled = execution(bench, &sync_that("for (;;) {}")).await;
         let cancel = cancelled.cancel.clone();
         let mut started = cancelled.started.subscribe();
-        let (ran, _) = tokio::join!(bench.sync(cancelled), async {
+        let (ran, ()) = tokio::join!(bench.sync(cancelled), async {
             started.wait_for(Option::is_some).await.unwrap();
             cancel.cancel();
         });

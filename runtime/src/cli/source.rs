@@ -25,7 +25,7 @@ pub(super) fn read(path: &str) -> Result<ScriptFile, Failed> {
     let bytes = std::fs::read(path).map_err(Failed::io(format_args!("read the script {path}")))?;
     let entry = PathBuf::from(path);
     if !is_text_file(path) {
-        if path.ends_with(".wasm") {
+        if Path::new(path).extension().is_some_and(|it| it == "wasm") {
             // By its name it is none of a script's text.
             check_header(&bytes)?;
         }

@@ -20,7 +20,7 @@ use oxc_span::{SourceType, Span};
 use oxc_transformer::{TransformOptions, Transformer};
 
 use super::error::{Finding, SourceError};
-use super::package::{Module, Source};
+use super::package::{Module, Source, is_json};
 use super::positions::{BuiltModule, Place};
 use super::resolve::{self, Import};
 use super::stack;
@@ -45,7 +45,7 @@ pub(crate) fn build(source: &Source) -> Result<Built, SourceError> {
     let names: Vec<&str> = source.modules.iter().map(|module| module.name.as_str()).collect();
     let build = |module: &Module| {
         let text: Arc<str> = module.source.as_str().into();
-        let (code, places) = if module.name.ends_with(".json") {
+        let (code, places) = if is_json(&module.name) {
             (json(module)?, Vec::new())
         } else {
             stack::with_room_for(&module.name, &module.source, || {
@@ -66,7 +66,7 @@ pub(crate) fn build(source: &Source) -> Result<Built, SourceError> {
 /// What a module imports once its types are gone, as it stands there, each once.
 pub(crate) fn imports(name: &str, text: &str) -> Result<Vec<String>, SourceError> {
     let module = Module { name: name.to_owned(), source: text.to_owned() };
-    if name.ends_with(".json") {
+    if is_json(name) {
         return json(&module).map(|_| Vec::new());
     }
     stack::with_room_for(name, text, || {

@@ -123,7 +123,7 @@ impl Source {
                 return bad(format!("the module {shown} has a NUL in it, so it is no text"));
             }
         }
-        if self.entry().ends_with(".json") {
+        if is_json(self.entry()) {
             return bad(format!("the script itself, {}, is JSON: the first module is the script", self.entry()));
         }
         Ok(())
@@ -134,6 +134,11 @@ impl Source {
 fn is_package(text: &str) -> bool {
     let key = text.trim_start().strip_prefix('{').map(str::trim_start);
     key.is_some_and(|rest| rest.starts_with("\"terapi\"") || rest.starts_with("\"modules\""))
+}
+
+/// Whether a module is data, by its name.
+pub(super) fn is_json(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, extension)| extension == "json")
 }
 
 /// Extensions of what can be a module.

@@ -1,5 +1,6 @@
 //! Back from places in what was built to the author's source.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use oxc_sourcemap::Token;
@@ -73,9 +74,9 @@ impl Built {
             push(&mut out, between, &mut shown);
             let place = mention.module.source_of(mention.line, mention.column);
             let (line, column) = place.unwrap_or((mention.line, mention.column.unwrap_or(1)));
-            out.push_str(&format!(":{line}"));
+            let _ = write!(out, ":{line}");
             if mention.column.is_some() {
-                out.push_str(&format!(":{column}"));
+                let _ = write!(out, ":{column}");
             }
             if looking && place.is_some() {
                 shown = excerpt(&mention.module.source, line, column);

@@ -10,6 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::error::SourceError;
 
+/// Held while a large text is translated.
+static TURN: Mutex<()> = Mutex::new(());
 /// Stack for what does not nest.
 const BASE: usize = 1 << 20;
 /// Stack of one level of nesting. Measured over fifty kinds of nesting: see the test
@@ -36,7 +38,6 @@ pub(super) fn with_room_for<T: Send>(
             return Err(SourceError::TooIntricate { file: name.to_owned(), what, count, limit });
         }
     }
-    static TURN: Mutex<()> = Mutex::new(());
     let _turn = (tokens > LARGE).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("translate".to_owned()).stack_size(BASE + tokens * LEVEL);
