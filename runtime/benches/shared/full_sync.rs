@@ -71,6 +71,7 @@ pub(crate) fn request(
         cancel: CancellationToken::new(),
         park: CancellationToken::new(),
         progress: tokio::sync::watch::Sender::new(terapi::sandbox::Progress::default()),
+        recorder: None,
     }
 }
 

@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections::ConnectionFacts;
 use super::{Asked, Once, Runtime, RuntimeError};
-use crate::egress::{Exchange, Policy};
+use crate::egress::{Egress, Exchange, Policy};
 use crate::ids::{ConnectionName, RunId, ScriptName, SyncKey, Variant};
 use crate::run::{Changes, Failure, LogLine, Outcome, Run, RunKind, StopReason, Stopped, Usage};
-use crate::sandbox::{self, Limits, Progress, RunReport, RunRequest};
+use crate::sandbox::{self, Limits, Progress, Recorder, RunReport, RunRequest};
 use crate::script::SyncMode;
 use crate::store::{DeleteGuard, Lease, Reset, RunStart, RunsQuery, Store, StoreError, canonical};
 
@@ -48,6 +48,10 @@ pub struct Execution {
     pub started: watch::Sender<Option<RunId>>,
     /// Told how far it is.
     pub progress: watch::Sender<Progress>,
+    /// Writes down what it does.
+    pub recorder: Option<Arc<Recorder>>,
+    /// Another way out than the runtime's own.
+    pub egress: Option<Egress>,
 }
 
 impl Execution {
@@ -70,6 +74,8 @@ impl Execution {
             park: CancellationToken::new(),
             started: watch::Sender::new(None),
             progress: watch::Sender::new(Progress::default()),
+            recorder: None,
+            egress: None,
         }
     }
 }
@@ -306,7 +312,10 @@ impl Runtime {
             limits: execution.limits,
             store: Arc::clone(&self.store),
             lease: None,
-            egress: self.shared.egress()?.clone(),
+            egress: match execution.egress {
+                Some(egress) => egress,
+                None => self.shared.egress()?.clone(),
+            },
             policy: Arc::new(execution.policy),
             guard: execution.guard,
             last_sync_date: None,
@@ -314,6 +323,7 @@ impl Runtime {
             cancel: execution.cancel,
             park: execution.park,
             progress: execution.progress,
+            recorder: execution.recorder,
         })
     }
 }

@@ -14,6 +14,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use super::bindings::{Action, ActionPre, Sync, SyncPre, TextKind, TextScript, types};
 use super::host::HostState;
 use super::limits::Limits;
+use super::tape::{Doors, door};
 use super::{Sandbox, Stop, text};
 use crate::ids::ScriptHash;
 use crate::run::{RunKind, StopReason};
@@ -86,9 +87,14 @@ const DESCRIBE_LIMITS: (u64, u64, Duration) = (100_000_000, 64 << 20, Duration::
 const TEXT_FUEL: u64 = 200;
 /// A manifest is read by people.
 const MAX_MANIFEST_BYTES: usize = 1 << 20;
-/// WASI that language runtimes need to start. All of it is linked with nothing behind it. Not among them: sockets and
-/// `wasi:http`, which would be another door.
+/// WASI that language runtimes need to start. All of it is linked with nothing behind it. Not among them: `wasi:http`,
+/// which would be another door.
 const WASI: [&str; 5] = ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:filesystem/"];
+/// What a runtime with a whole C library in it imports, such as `CPython`'s, whether the script dials or not. Who imports
+/// all of it gets it, and every socket that it asks for is refused. Who imports some of it means to dial, and is told at
+/// upload that it cannot.
+const SOCKETS: [&str; 7] =
+    ["network", "instance-network", "udp", "udp-create-socket", "tcp", "tcp-create-socket", "ip-name-lookup"];
 const CONTRACT: [&str; 5] = ["types", "http", "records", "state", "log"];
 
 impl Sandbox {
@@ -235,7 +241,7 @@ impl Sandbox {
         let text_bytes: usize = text.iter().flat_map(|built| built.modules()).map(|(_, code)| code.len()).sum();
         let fuel = fuel.saturating_add(TEXT_FUEL.saturating_mul(text_bytes as u64));
         let limits = Limits { fuel, memory, timeout, ..Limits::default() };
-        let mut guest = self.guest(limits, None, has_one_memory(linked), text.clone());
+        let mut guest = self.guest(limits, None, has_one_memory(linked), text.clone(), None);
         let work = async {
             let store = &mut guest.store;
             let instance = linked.instantiate_async(&mut *store).await?;
@@ -302,10 +308,10 @@ pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     use super::bindings::{http, log, records, source, state};
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    http::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    records::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    state::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    http::add_to_linker::<_, Doors>(linker, door)?;
+    records::add_to_linker::<_, Doors>(linker, door)?;
+    state::add_to_linker::<_, Doors>(linker, door)?;
+    log::add_to_linker::<_, Doors>(linker, door)?;
     source::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
 }
 
@@ -319,6 +325,11 @@ fn surface(component: &Component) -> Surface {
     }
 }
 
+/// The interface of `wasi:sockets` that an import names.
+fn socket(import: &str) -> Option<&str> {
+    Some(import.strip_prefix("wasi:sockets/")?.split_once("@0.2.")?.0)
+}
+
 /// Whether a versioned name such as `terapi:sync/http@0.1.3` is of our contract's version.
 fn is_ours(version: &str) -> bool {
     semver::Version::parse(version).is_ok_and(|version| (version.major, version.minor) == (0, 1))
@@ -326,6 +337,7 @@ fn is_ours(version: &str) -> bool {
 
 fn check_surface(surface: &Surface) -> Result<Kind, ScriptError> {
     let mut forbidden = Vec::new();
+    let whole_library = SOCKETS.iter().all(|name| surface.imports.iter().any(|import| socket(import) == Some(name)));
     for import in &surface.imports {
         let (name, version) = import.split_once('@').unwrap_or((import, ""));
         if let Some(interface) = name.strip_prefix("terapi:sync/") {
@@ -339,7 +351,8 @@ fn check_surface(surface: &Surface) -> Result<Kind, ScriptError> {
         if name == "terapi:engine/source" && is_ours(version) {
             continue;
         }
-        if !(WASI.iter().any(|prefix| name.starts_with(prefix)) && version.starts_with("0.2.")) {
+        let dead_socket = whole_library && socket(import).is_some_and(|name| SOCKETS.contains(&name));
+        if !dead_socket && !(WASI.iter().any(|prefix| name.starts_with(prefix)) && version.starts_with("0.2.")) {
             forbidden.push(import.clone());
         }
     }

@@ -8,6 +8,7 @@
 //! - `engine`: the one configuration · `load`: bytes → [`Script`] · `artifacts`: what was compiled is kept
 //! - `text`: scripts that are text, and the engine that they run in
 //! - `limits`: [`Limits`] and the meter
+//! - `tape`: a run's host calls in a file, and answered from it
 //! - `host`: the host functions · `fees`: what they cost · `stdio`: what it prints · `outcome`: how it ended
 //!
 //! [`run`]: Sandbox::run
@@ -21,6 +22,7 @@ mod limits;
 mod load;
 mod outcome;
 mod stdio;
+mod tape;
 mod text;
 
 use std::any::Any;
@@ -44,6 +46,9 @@ pub use self::engine::MAX_MEMORY;
 pub use self::host::Progress;
 pub use self::limits::{LimitOverrides, Limits, MAX_TRACE, bytes};
 pub use self::load::{Script, Surface};
+pub use self::tape::{
+    Cassette, CassetteError, Difference, Found, Header, RecordedCall, Recorder, json_difference, value_in_short,
+};
 pub use self::text::{engine_component, engine_hash, stand_alone};
 
 use self::bindings::types;
@@ -52,10 +57,11 @@ use self::host::{HostState, Requests, RunHost};
 use self::limits::{FUEL_YIELD_INTERVAL, HOST_CALL_BYTES, RunMeter};
 use self::load::Pre;
 use self::stdio::LogBuffer;
+use self::tape::{Replay, Tape};
 use crate::clock::Clock;
 use crate::egress::{Egress, Exchange, Policy};
 use crate::ids::{ConnectionName, RunId, Timestamp, Variant};
-use crate::run::{Changes, LogLine, Outcome, Usage};
+use crate::run::{Changes, LogLine, Outcome, RunKind, Usage};
 use crate::script::javascript::Built;
 use crate::store::{DeleteGuard, Lease, Store};
 
@@ -124,6 +130,8 @@ pub struct RunRequest {
     pub park: CancellationToken,
     /// Told how far it is.
     pub progress: watch::Sender<Progress>,
+    /// Writes down what it does.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 /// How a run went.
@@ -140,6 +148,34 @@ pub struct RunReport {
     pub log: Vec<LogLine>,
     /// Its requests, the first [`MAX_TRACE`] of them.
     pub trace: Vec<Exchange>,
+}
+
+/// What a replay works with.
+pub struct ReplayRequest {
+    /// What to run.
+    pub script: Arc<Script>,
+    /// What answers it.
+    pub cassette: Cassette,
+    /// Limits in place of those of the recorded run.
+    pub limits: LimitOverrides,
+    /// Ends it.
+    pub cancel: CancellationToken,
+}
+
+/// How a replay went.
+pub struct ReplayReport {
+    /// What the script did otherwise than the recorded run, first.
+    pub difference: Option<Difference>,
+    /// How many of its calls were as recorded; log lines are not compared and not counted.
+    pub calls: u64,
+    /// How it ended; where nothing differs, as the recorded run.
+    pub outcome: Outcome,
+    /// An action's output, as JSON.
+    pub output: Option<String>,
+    /// What it used.
+    pub usage: Usage,
+    /// Its log.
+    pub log: Vec<LogLine>,
 }
 
 /// A guest's store with its meters.
@@ -178,6 +214,58 @@ impl Sandbox {
     /// Runs a script to its end, whatever that is. Waits for a free slot first; that wait is not the run's, but can be
     /// cancelled like it.
     pub async fn run(&self, request: RunRequest) -> RunReport {
+        let Some(recorder) = request.recorder.clone() else { return self.run_in_slot(request).await };
+        recorder.start(&request, self.clock.now());
+        let report = self.run_in_slot(request).await;
+        recorder.end(&report.outcome, report.output.as_deref());
+        report
+    }
+
+    /// Runs a script with what a cassette answers: nothing is sent and nothing stored. Ends where the script first does
+    /// something that is not in the cassette.
+    ///
+    /// # Errors
+    /// The cassette is of a script of the other kind, or its file cannot be read any more.
+    pub async fn replay(&self, request: ReplayRequest) -> Result<ReplayReport, CassetteError> {
+        let ReplayRequest { script, cassette, limits, cancel } = request;
+        let header = &cassette.header;
+        if script.manifest.kind != header.kind {
+            let word = |kind| if kind == RunKind::Sync { "a sync" } else { "an action" };
+            let (recorded, script) = (word(header.kind), word(script.manifest.kind));
+            return Err(CassetteError::OtherKind { path: cassette.path().to_owned(), recorded, script });
+        }
+        let replay = Arc::new(Replay::new(&cassette)?);
+        let slot = tokio::select! {
+            biased;
+            () = cancel.cancelled() => None,
+            slot = self.slots.acquire() => slot.ok(),
+        };
+        let start = Instant::now();
+        let tape = Some((Tape::Replaying(Arc::clone(&replay)), header.seed()));
+        let limits = header.limits().with(&limits);
+        let guest = self.guest(limits, None, script.pre.has_one_memory(), script.text.clone(), tape);
+        let context = types::Context {
+            run_id: header.run.to_string(),
+            connection: header.connection.to_string(),
+            variant: header.variant.to_string(),
+            config: header.config.clone(),
+        };
+        if slot.is_none() {
+            cancel.cancel();
+        }
+        let report = self.drive(guest, &script, context, header.input.clone(), &cancel, start).await;
+        let played = replay.finish(report.outcome, report.output.as_deref())?;
+        Ok(ReplayReport {
+            difference: played.difference,
+            calls: played.calls,
+            outcome: played.outcome,
+            output: report.output,
+            usage: report.usage,
+            log: report.log,
+        })
+    }
+
+    async fn run_in_slot(&self, request: RunRequest) -> RunReport {
         let slot = tokio::select! {
             biased;
             () = request.cancel.cancelled() => None,
@@ -197,20 +285,36 @@ impl Sandbox {
                 trace: Vec::new(),
             };
         };
-        let RunRequest { script, limits, cancel, config, input, .. } = &request;
         let context = types::Context {
             run_id: request.run.to_string(),
             connection: request.connection.to_string(),
             variant: request.variant.to_string(),
-            config: config.clone(),
+            config: request.config.clone(),
         };
-        let (input, fuel, timeout) = (input.clone(), limits.fuel, limits.timeout);
-        let (script, cancel, limits) = (Arc::clone(script), cancel.clone(), limits.clone());
-        let text = script.text.clone();
-        let means = Some(self.means(request, &script));
-        let mut guest = self.guest(limits, means, script.pre.has_one_memory(), text.clone());
+        let (script, cancel) = (Arc::clone(&request.script), request.cancel.clone());
+        let (input, limits) = (request.input.clone(), request.limits.clone());
+        let tape = request.recorder.clone().map(|recorder| {
+            let seed = *recorder.seed();
+            (Tape::Recording(recorder), seed)
+        });
+        let means = self.means(request, &script);
+        let guest = self.guest(limits, Some(means), script.pre.has_one_memory(), script.text.clone(), tape);
+        self.drive(guest, &script, context, input, &cancel, start).await
+    }
+
+    /// Instantiates the script in its guest and calls it, to its end.
+    async fn drive(
+        &self,
+        mut guest: Guest,
+        script: &Script,
+        context: types::Context,
+        input: Option<String>,
+        cancel: &CancellationToken,
+        start: Instant,
+    ) -> RunReport {
+        let (fuel, timeout) = (guest.meter.limits.fuel, guest.meter.limits.timeout);
         let call = call(&mut guest.store, &script.pre, context, input);
-        let mut ended = guarded(call, &guest.turns, timeout, &cancel).await;
+        let mut ended = guarded(call, &guest.turns, timeout, cancel).await;
         let (left, owed) = (guest.store.get_fuel().unwrap_or(0), guest.store.data().fees.owed());
         if left < owed && ended.is_ok() {
             ended = Err(Stop::Error(Trap::OutOfFuel.into()));
@@ -218,10 +322,10 @@ impl Sandbox {
         let left = left.saturating_sub(owed);
         let (outcome, output) = match ended {
             Ok(Ok(output)) => (Outcome::Succeeded, output),
-            Ok(Err(failure)) => (Outcome::Failed(outcome::failed(failure, text.as_deref())), None),
+            Ok(Err(failure)) => (Outcome::Failed(outcome::failed(failure, script.text.as_deref())), None),
             Err(stop) => {
                 let mut stopped = outcome::stopped(&stop, &guest.meter);
-                if text.is_some() {
+                if script.text.is_some() {
                     // The engine's own functions say nothing to the author.
                     stopped.backtrace.clear();
                 }
@@ -265,13 +369,20 @@ impl Sandbox {
         }
     }
 
-    fn guest(&self, limits: Limits, run: Option<RunHost>, one_memory: bool, text: Option<Arc<Built>>) -> Guest {
+    fn guest(
+        &self,
+        limits: Limits,
+        run: Option<RunHost>,
+        one_memory: bool,
+        text: Option<Arc<Built>>,
+        tape: Option<(Tape, [u8; 32])>,
+    ) -> Guest {
         let fuel = limits.fuel;
         let log = Arc::new(LogBuffer::new(Arc::clone(&self.clock), limits.log_bytes));
         let meter = Arc::new(RunMeter::new(limits));
         let turns = Arc::new(AtomicU64::new(0));
         let fees = Fees::new(Arc::clone(&turns), !one_memory);
-        let state = HostState::new(Arc::clone(&meter), Arc::clone(&log), run, fees, text);
+        let state = HostState::new(Arc::clone(&meter), Arc::clone(&log), run, fees, text, tape);
         let mut store = wasmtime::Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(HOST_CALL_BYTES);

@@ -23,6 +23,7 @@ use super::bindings::types::Budget as WitBudget;
 use super::fees::Fees;
 use super::limits::{Budget, Limiter, MAX_HANDLES, RunMeter};
 use super::stdio::{LogBuffer, Stdio};
+use super::tape::{RecordedClock, RecordedRandom, Tape, Which};
 use crate::clock::Clock;
 use crate::egress::{Egress, Policy};
 use crate::ids::{ConnectionName, Timestamp, Variant};
@@ -42,6 +43,8 @@ pub(super) struct HostState {
     pub(super) fees: Fees,
     /// The modules of a script that is text.
     pub(super) text: Option<Arc<Built>>,
+    /// What goes along with its calls.
+    pub(super) tape: Option<Tape>,
 }
 
 /// What a run works with.
@@ -106,22 +109,33 @@ pub(super) struct HostBroke(pub(super) String);
 pub(super) struct Parked;
 
 impl HostState {
+    /// With a tape, clocks and random numbers are its own, too: these follow from the seed.
     pub(super) fn new(
         meter: Arc<RunMeter>,
         log: Arc<LogBuffer>,
         run: Option<RunHost>,
         fees: Fees,
         text: Option<Arc<Built>>,
+        tape: Option<(Tape, [u8; 32])>,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         // Nothing behind any of it: no files, no variables, no arguments, no sockets, no input.
-        let wasi = WasiCtx::builder()
-            .stdout(Stdio::new(Arc::clone(&log), Level::Info))
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(Stdio::new(Arc::clone(&log), Level::Info))
             .stderr(Stdio::new(Arc::clone(&log), Level::Warn))
-            .max_random_size(64 << 10)
-            .build();
-        Self { wasi, table, limiter: Limiter::new(Arc::clone(&meter)), meter, log, run, fees, text }
+            .allow_tcp(false)
+            .allow_udp(false)
+            .max_random_size(64 << 10);
+        if let Some((tape, seed)) = &tape {
+            wasi.wall_clock(RecordedClock::new(tape.clone(), Which::Wall))
+                .monotonic_clock(RecordedClock::new(tape.clone(), Which::Monotonic))
+                .secure_random(RecordedRandom::new(seed, "secure"))
+                .insecure_random(RecordedRandom::new(seed, "insecure"))
+                .insecure_random_seed(RecordedRandom::new(seed, "insecure seed").number());
+        }
+        let (wasi, tape) = (wasi.build(), tape.map(|(tape, _)| tape));
+        Self { wasi, table, limiter: Limiter::new(Arc::clone(&meter)), meter, log, run, fees, text, tape }
     }
 
     /// The run's means. The answers that were handed over with the last call are the guest's own by now.
