@@ -53,6 +53,7 @@ impl Store for BreakingStore {
         track_deletes_start(lease: &Lease, model: &ModelName) -> ();
         track_deletes_end(lease: &Lease, model: &ModelName, guard: &DeleteGuard) -> u64;
         unseen(lease: &Lease, model: &ModelName, after: Option<&str>, limit: usize) -> UnseenIds;
+        unseen_before(sync: &SyncKey, model: &ModelName, after: Option<&str>, limit: usize) -> Option<UnseenIds>;
         sync_state(sync: &SyncKey) -> SyncState;
         save_checkpoint(lease: &Lease, checkpoint: Option<&str>) -> ();
         finish_run(lease: &Lease, run: &mut Run, guard: &DeleteGuard) -> ();

@@ -42,6 +42,16 @@ impl Store for NullStore {
         unimplemented!("not asked for by a run of the bench")
     }
 
+    fn unseen_before(
+        &self,
+        _: &SyncKey,
+        _: &ModelName,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Option<UnseenIds>, StoreError> {
+        unimplemented!("not asked for by a run of the bench")
+    }
+
     fn sync_state(&self, _: &SyncKey) -> Result<SyncState, StoreError> {
         Ok(SyncState::default())
     }

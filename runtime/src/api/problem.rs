@@ -161,6 +161,7 @@ fn status(error: &RuntimeError) -> StatusCode {
         | RuntimeError::Schedule(_)
         | RuntimeError::Config(_)
         | RuntimeError::Name(_)
+        | RuntimeError::Cassette(_)
         | RuntimeError::WrongKind { .. }
         | RuntimeError::BadInput { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         RuntimeError::UnknownScript(_) | RuntimeError::Unknown { .. } => StatusCode::NOT_FOUND,

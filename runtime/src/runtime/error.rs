@@ -4,7 +4,7 @@ use crate::config::ConfigError;
 use crate::egress::EgressError;
 use crate::ids::{BadName, ScriptName};
 use crate::keys::KeyError;
-use crate::sandbox::SandboxError;
+use crate::sandbox::{CassetteError, SandboxError};
 use crate::scheduler::ScheduleError;
 use crate::script::ScriptError;
 use crate::secrets::SecretsError;
@@ -19,6 +19,9 @@ pub enum RuntimeError {
     /// The script is not acceptable.
     #[error(transparent)]
     Script(#[from] ScriptError),
+    /// A cassette cannot be used.
+    #[error(transparent)]
+    Cassette(#[from] CassetteError),
     /// No sandbox on this machine.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -118,6 +121,7 @@ impl RuntimeError {
             Self::Store(error) => error.code(),
             Self::Script(error) => error.code(),
             Self::Sandbox(error) => error.code(),
+            Self::Cassette(error) => error.code(),
             Self::Egress(error) => error.code(),
             Self::Secrets(error) => error.code(),
             Self::Key(error) => error.code(),

@@ -9,6 +9,7 @@
 //! | `scripts` | uploads, versions |
 //! | `syncs`, `dispatch` | scripts on connections with their schedules, and who runs them |
 //! | `execute` | one run of a sync or an action, from its lease to its end |
+//! | `rehearse` | runs that are tried out: on a store that only reads, on none, from a cassette |
 //! | `calls` | actions that somebody waits for, or asks about later; the proxy |
 //! | `access` | API keys |
 //! | `service` | environments, opened and served |
@@ -21,6 +22,7 @@ mod dispatch;
 mod error;
 mod execute;
 mod integrations;
+mod rehearse;
 mod scripts;
 mod service;
 mod syncs;
@@ -43,6 +45,7 @@ pub use self::dispatch::{DispatchFigures, Once};
 pub use self::error::RuntimeError;
 pub use self::execute::Execution;
 pub use self::integrations::{Auth, Hidden, Integration, IntegrationSpec, OauthClient};
+pub use self::rehearse::{DryRun, Workshop};
 pub use self::scripts::Upload;
 pub use self::service::{Service, store_dir};
 pub use self::syncs::{Asked, Sync, SyncSettings, SyncSpec, SyncStatus};

@@ -5,6 +5,7 @@
 //!
 //! - [`embedded::EmbeddedStore`]: an append-only log of compressed blocks with its index in sled and sorted files, in one
 //!   directory.
+//! - [`rehearsal::Rehearsal`]: in memory, over another that it only reads.
 //!
 //! What holds in every engine:
 //!
@@ -20,6 +21,7 @@ pub mod canonical;
 pub mod cursor;
 pub mod embedded;
 mod error;
+pub mod rehearsal;
 mod types;
 
 pub use error::StoreError;
@@ -96,6 +98,16 @@ pub trait Store: Send + Sync {
         after: Option<&str>,
         limit: usize,
     ) -> Result<UnseenIds, StoreError>;
+
+    /// The same of the account that was saved with the checkpoint from which the sync's next run goes on; `None` where there
+    /// is no such account. Needs no lease.
+    fn unseen_before(
+        &self,
+        sync: &SyncKey,
+        model: &ModelName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<UnseenIds>, StoreError>;
 
     /// What the sync remembers.
     fn sync_state(&self, sync: &SyncKey) -> Result<SyncState, StoreError>;

@@ -114,7 +114,8 @@ fn holds_json(text: &str) -> bool {
 }
 
 /// A value for a person: not more of it than can be looked at.
-pub(super) fn shown(text: &str) -> String {
+#[must_use]
+pub fn shown(text: &str) -> String {
     if text.len() <= MAX_SHOWN {
         return text.to_owned();
     }

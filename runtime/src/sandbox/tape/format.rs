@@ -43,6 +43,8 @@ pub struct Header {
     pub run: RunId,
     /// The connection.
     pub connection: ConnectionName,
+    /// What the script might know of it: JSON as text.
+    pub connection_facts: String,
     /// The variant.
     pub variant: Variant,
     /// The script's configuration: JSON as text.

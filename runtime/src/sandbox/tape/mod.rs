@@ -41,7 +41,7 @@ mod wire;
 use std::sync::Arc;
 
 pub(super) use self::clocks::{RecordedClock, RecordedRandom, Which};
-pub use self::compare::{Found, json_difference};
+pub use self::compare::{Found, json_difference, shown as value_in_short};
 pub(super) use self::door::{Doors, door};
 pub use self::format::{Cassette, CassetteError, Header, RecordedCall};
 pub use self::record::Recorder;

@@ -71,6 +71,7 @@ impl Recorder {
             hash: request.script.hash.clone(),
             run: request.run,
             connection: request.connection.clone(),
+            connection_facts: request.connection_facts.to_string(),
             variant: request.variant.clone(),
             config: request.config.clone(),
             input: request.input.clone(),

@@ -234,7 +234,21 @@ record!(http::Counter { parameter as "parameter", first as "first", step as "ste
 record!(records::SaveSummary {
     added as "added", updated as "updated", unchanged as "unchanged", repeated as "repeated"
 });
-record!(records::UnseenIds { ids as "ids", next as "next" });
+
+impl Wire for records::UnseenIds {
+    fn to_json(&self) -> Value {
+        object([("ids", self.ids.to_json()), ("next", self.next.to_json())])
+    }
+
+    fn from_json(value: Value) -> Option<Self> {
+        let Value::Object(mut map) = value else { return None };
+        Some(Self { ids: field(&mut map, "ids")?, next: field(&mut map, "next")? })
+    }
+
+    fn weight(&self) -> u64 {
+        self.ids.iter().map(|id| id.len() as u64).sum()
+    }
+}
 
 impl Wire for records::Entry {
     fn to_json(&self) -> Value {

@@ -313,11 +313,11 @@ pub(super) fn locked<T>(
 }
 
 /// An entry and its index in the batch.
-type Indexed<'a> = (usize, &'a Entry);
+pub(in crate::store) type Indexed<'a> = (usize, &'a Entry);
 
 /// The last entry of each id with its index, in order, and how many others there were. Checks sizes and ids of all; the
 /// others go to `check`.
-fn last_of_each(
+pub(in crate::store) fn last_of_each(
     entries: &[Entry],
     mut check: impl FnMut(usize, &Entry) -> Result<(), StoreError>,
 ) -> Result<(Vec<Indexed<'_>>, u32), StoreError> {
@@ -362,7 +362,7 @@ fn check_batch(entries: &[Entry]) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn digest(index: usize, data: &str, ignore: &[String], scratch: &mut Scratch) -> Result<Digest, StoreError> {
+pub(in crate::store) fn digest(index: usize, data: &str, ignore: &[String], scratch: &mut Scratch) -> Result<Digest, StoreError> {
     canonical::digest(data, ignore, scratch)
         .map_err(|error| StoreError::InvalidRecord { index, reason: error.to_string() })
 }

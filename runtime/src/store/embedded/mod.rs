@@ -56,6 +56,10 @@ mod syncs;
 mod verify;
 mod watch;
 
+pub(super) use self::commit::{digest, last_of_each};
+pub(super) use self::refresh::check_guard;
+pub(super) use self::syncs::check_state;
+
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};

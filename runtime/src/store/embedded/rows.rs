@@ -112,6 +112,16 @@ impl Store for EmbeddedStore {
         self.engine.unseen_ids(lease, model, after, limit)
     }
 
+    fn unseen_before(
+        &self,
+        sync: &SyncKey,
+        model: &ModelName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<UnseenIds>, StoreError> {
+        self.engine.unseen_before(sync, model, after, limit)
+    }
+
     fn sync_state(&self, sync: &SyncKey) -> Result<SyncState, StoreError> {
         self.engine.sync_state(sync)
     }
