@@ -20,6 +20,7 @@
 //! | [`sandbox`] | `Sandbox::load` and `Sandbox::run`: where scripts of strangers run, and the host functions they call |
 //! | [`egress`] | `Egress::send`: the one way out, deny by default |
 //! | [`store`] | `Store`: records, changes, cursors, runs; knows nothing of Wasm |
+//! | [`trial`] | scripts against recorded files: what `terapi test` does |
 //! | [`run`], [`ids`], [`clock`] | values that all of them share |
 //! | [`demo`] | a local API and the example scripts, for `terapi demo`, tests and benches |
 //!
@@ -40,3 +41,4 @@ pub mod scheduler;
 pub mod script;
 pub mod secrets;
 pub mod store;
+pub mod trial;

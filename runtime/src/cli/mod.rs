@@ -13,6 +13,7 @@ mod client;
 mod connection;
 mod demo;
 mod dev;
+mod dry_run;
 mod environment;
 mod init;
 mod inspect;
@@ -22,6 +23,7 @@ mod log;
 mod logs;
 mod output;
 mod records;
+mod replay;
 mod run;
 mod runs;
 mod script;
@@ -31,6 +33,7 @@ mod source;
 mod status;
 mod store;
 mod sync;
+mod test;
 mod trigger;
 
 use std::path::PathBuf;
@@ -102,7 +105,11 @@ enum Command {
     /// Make integrations, connections and syncs as a file says
     Apply(apply::Apply),
     /// Run one sync (or action) now, from a file or a deployed script
-    Run(run::RunArgs),
+    Run(replay::Run),
+    /// Do a run without writing, and show what it would add, update and delete
+    DryRun(dry_run::DryRun),
+    /// Run a script against recorded files, and show what differs
+    Test(test::Test),
     /// Call an action
     Call(call::Call),
     /// Read the changes of a model, or list what there is to read
@@ -317,6 +324,8 @@ impl Cli {
             Command::Sync(sync) => sync.run(&context).await,
             Command::Apply(apply) => apply.run(&context).await,
             Command::Run(run) => run.run(&context).await,
+            Command::DryRun(dry_run) => dry_run.run(&context).await,
+            Command::Test(test) => test.run(&context).await,
             Command::Call(call) => call.run(&context).await,
             Command::Records(records) => records.run(&context).await,
             Command::Runs(runs) => runs.run(&context).await,

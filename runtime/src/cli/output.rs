@@ -178,6 +178,12 @@ pub(super) fn action_style(action: &str) -> Style {
 
 /// How a run ended, in a few lines.
 pub(super) fn run_summary(run: &RunView) {
+    run_figures(run);
+    anstream::println!("  {DIM}run       {}{DIM:#}", run.id);
+}
+
+/// The same of a run that is not kept.
+pub(super) fn run_figures(run: &RunView) {
     let outcome = run.outcome.as_ref();
     let style = outcome_style(outcome).bold();
     let word = outcome.map_or("running", |outcome| &outcome.status);
@@ -211,5 +217,4 @@ pub(super) fn run_summary(run: &RunView) {
         count(usage.fuel),
         bytes(usage.peak_memory)
     );
-    anstream::println!("  {DIM}run       {}{DIM:#}", run.id);
 }

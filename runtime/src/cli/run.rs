@@ -1,6 +1,7 @@
 //! `terapi run`
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,18 +18,11 @@ use crate::egress::HostPattern;
 use crate::ids::{ConnectionName, ScriptName, SyncKey, Variant};
 use crate::run::RunKind;
 use crate::runtime::{Execution, Runtime, RuntimeError};
-use crate::sandbox::{LimitOverrides, Progress};
+use crate::sandbox::{LimitOverrides, Progress, Recorder};
 use crate::store::Reset;
 
-/// Run one sync (or action) now, from a file or a deployed script
+/// What to run, and how.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "A file needs no deployment, and nothing leaves the sandbox unless you allow it. Where there is a \
-connection of that name, what its integration allows is allowed, and its credential is used. On a server a name \
-triggers the sync. Example:
-  terapi run github-issues.ts --connection acme --config '{\"repository\": \"rust-lang/cargo\"}' \\
-      --allow-host api.github.com"
-)]
 pub(super) struct RunArgs {
     /// A script file (TypeScript, JavaScript, a component), or the name of a deployed script
     script: String,
@@ -69,30 +63,26 @@ pub(super) struct RunArgs {
 const INPUT_OF_A_SYNC: &str = "--input is for actions; a sync is configured with --config";
 
 impl RunArgs {
-    pub(super) async fn run(self, context: &Context) -> Result<ExitCode, Failed> {
+    /// Runs, and records into a file if one is given.
+    pub(super) async fn run(self, context: &Context, record: Option<&Path>) -> Result<ExitCode, Failed> {
         if context.server.is_some() {
+            if record.is_some() {
+                return Err(Failed::usage("a run is recorded where it runs: on a data directory, without --server"));
+            }
             return self.run_there(context).await;
         }
-        let file = if looks_like_file(&self.script) { Some(read_script(&self.script)?) } else { None };
+        let file = self.file()?;
         let runtime = context.open()?;
-        let execution = self.execution(context, &runtime, file).await?;
+        let mut execution = self.execution(context, &runtime, file).await?;
+        let recorder = record.map(Recorder::create).transpose()?;
+        execution.recorder.clone_from(&recorder);
         let kind = execution.script.manifest.kind;
-        let cancel = execution.cancel.clone();
-        tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                cancel.cancel();
-            }
-        });
+        cancel_on_signal(&execution);
         let (run, output) = if kind == RunKind::Action {
-            let input = json_or_file("the input", self.input.as_deref().unwrap_or("{}"))?;
-            runtime.action(execution, input).await?
+            runtime.action(execution, self.input(kind)?).await?
         } else {
-            if self.input.is_some() {
-                return Err(Failed::usage(INPUT_OF_A_SYNC));
-            }
-            if self.reset {
-                let models = execution.script.manifest.models.iter().map(|model| model.name.clone());
-                let mode = if self.empty { Reset::Empty { models: models.collect() } } else { Reset::Refetch };
+            self.input(kind)?;
+            if let Some(mode) = self.reset(&execution) {
                 runtime.reset(self.key(&execution.name), mode).await?;
             }
             let bar = watch_progress(execution.progress.subscribe());
@@ -100,6 +90,7 @@ impl RunArgs {
             bar.abort();
             (run?, None)
         };
+        let recorded = recorder.map(|recorder| recorder.finish()).transpose()?;
         let run = RunView::from(run);
         let code = trigger::exit_code(&run);
         match (context.json, &output) {
@@ -121,7 +112,42 @@ impl RunArgs {
                 }
             }
         }
+        if let (Some(calls), Some(file), false) = (recorded, record, context.json) {
+            let (dim, calls) = (output::DIM, output::count(calls));
+            anstream::eprintln!("  {dim}recorded  {calls} host calls in {}{dim:#}", file.display());
+        }
         Ok(code)
+    }
+
+    /// The script's bytes, where it is a file.
+    pub(super) fn file(&self) -> Result<Option<Vec<u8>>, Failed> {
+        if looks_like_file(&self.script) { read_script(&self.script).map(Some) } else { Ok(None) }
+    }
+
+    /// An action's input.
+    pub(super) fn input(&self, kind: RunKind) -> Result<String, Failed> {
+        if kind == RunKind::Sync && self.input.is_some() {
+            return Err(Failed::usage(INPUT_OF_A_SYNC));
+        }
+        json_or_file("the input", self.input.as_deref().unwrap_or("{}"))
+    }
+
+    /// What a sync is to forget first.
+    pub(super) fn reset(&self, execution: &Execution) -> Option<Reset> {
+        let models = execution.script.manifest.models.iter().map(|model| model.name.clone());
+        match (self.reset, self.empty) {
+            (false, _) => None,
+            (true, true) => Some(Reset::Empty { models: models.collect() }),
+            (true, false) => Some(Reset::Refetch),
+        }
+    }
+
+    pub(super) fn limits(&self) -> &LimitArgs {
+        &self.limits
+    }
+
+    pub(super) fn script(&self) -> &str {
+        &self.script
     }
 
     fn key(&self, script: &ScriptName) -> SyncKey {
@@ -129,7 +155,7 @@ impl RunArgs {
     }
 
     /// The run as the flags say, and where they say nothing, as script, sync and connection do.
-    async fn execution(
+    pub(super) async fn execution(
         &self,
         context: &Context,
         runtime: &Runtime,
@@ -228,8 +254,18 @@ impl RunArgs {
     }
 }
 
+/// A run that is interrupted comes to a clean end.
+pub(super) fn cancel_on_signal(execution: &Execution) {
+    let cancel = execution.cancel.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            cancel.cancel();
+        }
+    });
+}
+
 /// A line that shows how far the run is, on a terminal.
-fn watch_progress(mut progress: watch::Receiver<Progress>) -> tokio::task::JoinHandle<()> {
+pub(super) fn watch_progress(mut progress: watch::Receiver<Progress>) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         if !std::io::stderr().is_terminal() {
             return;

@@ -188,7 +188,8 @@ impl log::Host for Door<'_> {
             // A line has no answer, and a script that logs something else does the same.
             None | Some(Tape::Replaying(_)) => log::Host::log(&mut *self.0, level, message, fields).await,
             Some(Tape::Recording(recorder)) => {
-                let arguments = [("level", level.to_json()), ("message", message.to_json()), ("fields", fields.to_json())];
+                let arguments =
+                    [("level", level.to_json()), ("message", message.to_json()), ("fields", fields.to_json())];
                 let call = recorder.begin("log.log", object(arguments));
                 log::Host::log(&mut *self.0, level, message, fields).await?;
                 call.answered(&Value::Null);

@@ -231,13 +231,19 @@ pub enum CassetteError {
         source: std::io::Error,
     },
     /// It is no cassette.
-    #[error("{path} is no cassette: it does not begin with a header of the format {}; record one with `terapi run SCRIPT --record FILE`", format())]
+    #[error(
+        "{path} is no cassette: it does not begin with a header of the format {}; record one with `terapi run SCRIPT --record FILE`",
+        format()
+    )]
     Foreign {
         /// Which file.
         path: PathBuf,
     },
     /// A later version of the format.
-    #[error("the cassette {path} has the format {found}, this Terapi reads {}: use a newer Terapi, or record it anew", format())]
+    #[error(
+        "the cassette {path} has the format {found}, this Terapi reads {}: use a newer Terapi, or record it anew",
+        format()
+    )]
     Version {
         /// Which file.
         path: PathBuf,
@@ -399,8 +405,8 @@ impl Lines {
         let input: Box<dyn BufRead + Send> = match source {
             Source::Memory(bytes) => Box::new(Cursor::new(Arc::clone(bytes))),
             Source::File => {
-                let file = File::open(path)
-                    .map_err(|source| CassetteError::Unreadable { path: path.to_owned(), source })?;
+                let file =
+                    File::open(path).map_err(|source| CassetteError::Unreadable { path: path.to_owned(), source })?;
                 Box::new(BufReader::new(file))
             }
         };

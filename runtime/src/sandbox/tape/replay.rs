@@ -116,11 +116,7 @@ impl Replay {
     }
 
     /// Compares how the guest ended.
-    pub(in crate::sandbox) fn finish(
-        &self,
-        outcome: Outcome,
-        output: Option<&str>,
-    ) -> Result<Played, CassetteError> {
+    pub(in crate::sandbox) fn finish(&self, outcome: Outcome, output: Option<&str>) -> Result<Played, CassetteError> {
         let mut playing = self.lock();
         if let Some(error) = playing.error.take() {
             return Err(error);
@@ -143,7 +139,11 @@ fn from_outside(outcome: &Outcome) -> bool {
     let Outcome::Stopped(stopped) = outcome else { return false };
     matches!(
         stopped.reason,
-        StopReason::Cancelled | StopReason::TimedOut | StopReason::Parked | StopReason::Interrupted | StopReason::Internal
+        StopReason::Cancelled
+            | StopReason::TimedOut
+            | StopReason::Parked
+            | StopReason::Interrupted
+            | StopReason::Internal
     )
 }
 

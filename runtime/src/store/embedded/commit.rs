@@ -362,7 +362,12 @@ fn check_batch(entries: &[Entry]) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(in crate::store) fn digest(index: usize, data: &str, ignore: &[String], scratch: &mut Scratch) -> Result<Digest, StoreError> {
+pub(in crate::store) fn digest(
+    index: usize,
+    data: &str,
+    ignore: &[String],
+    scratch: &mut Scratch,
+) -> Result<Digest, StoreError> {
     canonical::digest(data, ignore, scratch)
         .map_err(|error| StoreError::InvalidRecord { index, reason: error.to_string() })
 }

@@ -213,7 +213,12 @@ impl Engine {
 
 /// Holds back a run that would leave too little of what exists.
 #[expect(clippy::cast_precision_loss, reason = "a share of counts; no count here comes near 2⁵³")]
-pub(in crate::store) fn check_guard(stream: &StreamKey, guard: &DeleteGuard, live: u64, saved: u64) -> Result<(), StoreError> {
+pub(in crate::store) fn check_guard(
+    stream: &StreamKey,
+    guard: &DeleteGuard,
+    live: u64,
+    saved: u64,
+) -> Result<(), StoreError> {
     let would_delete = live.saturating_sub(saved);
     let guarded = !guard.allow && would_delete > 0 && live >= guard.min_records;
     if guarded && (saved == 0 || would_delete as f64 > live as f64 * guard.max_share) {

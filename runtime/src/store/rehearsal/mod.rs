@@ -134,15 +134,15 @@ impl Rehearsal {
         merge: bool,
     ) -> Result<SaveSummary, StoreError> {
         let mut scratch = canonical::Scratch::default();
-        let (counted, repeated) = last_of_each(entries, |index, entry| {
-            digest(index, &entry.data, &model.ignore, &mut scratch).map(drop)
-        })?;
+        let (counted, repeated) =
+            last_of_each(entries, |index, entry| digest(index, &entry.data, &model.ignore, &mut scratch).map(drop))?;
         let stream = lease.sync.stream(&model.name);
         let mut inner = self.inner();
         let inner = &mut *inner;
         let overlay = inner.streams.entry(stream.clone()).or_default();
         let ids: Vec<String> = counted.iter().map(|(_, entry)| entry.id.clone()).collect();
-        let now: HashMap<String, String> = overlay.get(&self.below_of(&stream, &lease.sync), &ids)?.into_iter().collect();
+        let now: HashMap<String, String> =
+            overlay.get(&self.below_of(&stream, &lease.sync), &ids)?.into_iter().collect();
         let mut summary = SaveSummary { repeated, ..SaveSummary::default() };
         let mut staged = Vec::with_capacity(counted.len());
         // All of them are checked before any of them counts.
@@ -275,7 +275,13 @@ impl Store for Rehearsal {
         Ok(())
     }
 
-    fn save(&self, lease: &Lease, model: &ModelRule, entries: &[Entry], _: Timestamp) -> Result<SaveSummary, StoreError> {
+    fn save(
+        &self,
+        lease: &Lease,
+        model: &ModelRule,
+        entries: &[Entry],
+        _: Timestamp,
+    ) -> Result<SaveSummary, StoreError> {
         self.write(lease, model, entries, false)
     }
 

@@ -140,8 +140,11 @@ impl Overlay {
 
     /// The records with these ids that exist, in the order asked.
     pub(super) fn get(&self, below: &Below<'_>, ids: &[String]) -> Result<Vec<(String, String)>, StoreError> {
-        let elsewhere: Vec<String> =
-            if self.emptied { Vec::new() } else { ids.iter().filter(|id| !self.staged.contains_key(*id)).cloned().collect() };
+        let elsewhere: Vec<String> = if self.emptied {
+            Vec::new()
+        } else {
+            ids.iter().filter(|id| !self.staged.contains_key(*id)).cloned().collect()
+        };
         let mut found: HashMap<String, String> = HashMap::new();
         if !elsewhere.is_empty() {
             found.extend(below.get(&elsewhere)?.into_iter().map(|entry| (entry.id, entry.data)));
