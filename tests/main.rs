@@ -9,4 +9,5 @@ mod sandbox;
 mod service;
 mod store;
 mod support;
+mod tapes;
 mod typescript;

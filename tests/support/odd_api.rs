@@ -23,6 +23,7 @@ use tokio::sync::watch;
 /// | `/echo`, `POST` | how many bytes came |
 /// | `/swallow`, `POST` | none, ever, but the body is read |
 /// | `/status/{n}` | the status |
+/// | `/binary`, `POST` | every byte once, which is no UTF-8 |
 #[derive(Clone)]
 pub(crate) struct OddApi {
     address: SocketAddr,
@@ -71,6 +72,7 @@ impl OddApi {
             .route("/echo", post(|body: Bytes| async move { body.len().to_string() }))
             .route("/swallow", post(|state: State<Arc<Shared>>, _body: Bytes| silent(state)))
             .route("/status/{status}", get(status))
+            .route("/binary", post(|| async { (0..=255_u8).rev().collect::<Vec<_>>() }))
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(Arc::clone(&shared));
         tokio::spawn(async move { axum::serve(listener, router).await });

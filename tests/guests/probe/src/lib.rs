@@ -131,6 +131,10 @@ fn call(step: &Step) -> Result<String> {
             let answer = request(step).send_any()?;
             format!("{} {} bytes: {}", answer.status, answer.bytes().len(), excerpt(&answer.text()))
         }
+        "post-binary" => {
+            let answer = post(&step.url).body(vec![0xff; step.size]).send_any()?;
+            format!("{} {:?}", answer.status, &answer.bytes()[..answer.bytes().len().min(4)])
+        }
         "post" => {
             let answer = post(&step.url).body(vec![b'x'; step.size]).send_any()?;
             format!("{} {} bytes: {}", answer.status, answer.bytes().len(), excerpt(&answer.text()))
@@ -316,6 +320,16 @@ fn call(step: &Step) -> Result<String> {
         "set-metadata" => set_metadata(&Verbatim(&json(step))).map(|()| "ok".to_owned())?,
         "set-metadata-raw" => format!("{:?}", raw::terapi::sync::state::set_metadata(&step.text)),
         "update-metadata" => update_metadata(&Verbatim(&json(step))).map(|()| "ok".to_owned())?,
+        // WASI
+        "clocks" => {
+            let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
+            let start = std::time::Instant::now();
+            format!("{wall} {:?}", start.elapsed())
+        }
+        "random" => {
+            use std::hash::{BuildHasher as _, RandomState};
+            (0..step.n.max(1)).map(|_| RandomState::new().hash_one(1).to_string()).collect::<Vec<_>>().join(" ")
+        }
         // log
         "log" => {
             let line = text(step);
