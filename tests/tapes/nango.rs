@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use terapi::runtime::{RuntimeError, Workshop};
-use terapi::sandbox::Script;
+use terapi::sandbox::{LimitOverrides, Script};
 use terapi::trial::{self, Trial};
 
 use crate::support::{Bench, on_shared_bench};
@@ -97,7 +97,8 @@ async fn against(bench: &Bench, text: &str, file: &Value) -> Trial {
 
 async fn tried(bench: &Bench, text: &str, file: &[u8]) -> Result<Trial, RuntimeError> {
     let workshop = Workshop::beside(&bench.runtime);
-    trial::against(&workshop, &load(bench, text).await, Path::new("x.test.json"), file).await
+    trial::against(&workshop, &load(bench, text).await, Path::new("x.test.json"), file, &LimitOverrides::default())
+        .await
 }
 
 #[test]

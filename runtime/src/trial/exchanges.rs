@@ -281,8 +281,13 @@ impl Exchange {
         if !same_path {
             return apart(1, "path", String::new(), format!("/{}", self.path), format!("/{}", asked.path));
         }
-        let request = self.request.as_ref()?;
         let params = self.params();
+        let Some(request) = &self.request else {
+            // Nothing is known of the request but what its path says.
+            let (name, value) = params.iter().find(|(name, value)| asked.params.get(*name) != Some(value))?;
+            let came = asked.params.get(name).cloned().unwrap_or_else(|| "nothing".to_owned());
+            return apart(10, "parameter", name.clone(), value.clone(), came);
+        };
         if let Some((name, recorded, came)) = first_apart(&params, &asked.params) {
             let same = params.iter().filter(|(name, value)| asked.params.get(*name) == Some(value)).count();
             return apart(10 + same, "parameter", name, recorded, came);

@@ -26,7 +26,7 @@ use crate::egress::Egress;
 use crate::ids::{ConnectionName, SyncKey, Timestamp, Variant};
 use crate::run::{LogLine, Outcome, RunKind};
 use crate::runtime::{Execution, RuntimeError, Workshop};
-use crate::sandbox::{Cassette, Recorder, Script, value_in_short};
+use crate::sandbox::{Cassette, LimitOverrides, Recorder, Script, value_in_short};
 use crate::store::rehearsal::Rehearsal;
 use crate::store::{Store as _, SyncState};
 
@@ -101,6 +101,7 @@ pub async fn against(
     script: &Arc<Script>,
     path: &Path,
     bytes: &[u8],
+    limits: &LimitOverrides,
 ) -> Result<Trial, RuntimeError> {
     let recorded = RecordedFile::parse(path, bytes)?;
     let exchanges = Arc::new(Exchanges::of(&recorded, path)?);
@@ -110,6 +111,7 @@ pub async fn against(
     execution.policy.base_url = execution.policy.base_url.or_else(|| NOWHERE.parse().ok());
     execution.egress = Some(Egress::answered_by(Arc::clone(&exchanges) as _)?);
     execution.guard.allow = true;
+    execution.limits = execution.limits.with(limits);
     let buffer = Buffer::default();
     let tape = PathBuf::from("the run");
     let wrong = |source| crate::sandbox::CassetteError::Unwritable { path: tape.clone(), source };

@@ -97,11 +97,11 @@ impl Test {
     }
 
     async fn test(&self, workshop: &Workshop, script: &Arc<Script>, file: &Path) -> Result<Trial, Failed> {
+        let limits = self.limits.over(&LimitOverrides::default());
         let unreadable = |source| TrialError::Unreadable { path: file.to_owned(), source };
         if Cassette::is_one(&beginning(file).map_err(unreadable)?) {
             let cassette = Cassette::open(file)?;
             let calls = cassette.calls;
-            let limits = self.limits.over(&LimitOverrides::default());
             let replayed = Replayed::play(workshop.runtime(), Arc::clone(script), cassette, limits).await?;
             let report = replayed.report;
             let mismatches = report.difference.map(|difference| Mismatch {
@@ -120,7 +120,7 @@ impl Test {
             });
         }
         let bytes = std::fs::read(file).map_err(unreadable)?;
-        Ok(trial::against(workshop, script, file, &bytes).await?)
+        Ok(trial::against(workshop, script, file, &bytes, &limits).await?)
     }
 }
 
