@@ -69,7 +69,7 @@ fn the_first_difference_is_named_with_its_call_and_its_path() {
             (json!([fetch, save, keep, { "do": "fail", "text": "no more" }]), "outcome", "", "succeeded", "no more"),
         ] {
             let report = replay(bench, &recorded.script, &recorded.with_steps(steps.clone())).await;
-            let difference = report.difference.unwrap_or_else(|| panic!("no difference: {steps}"));
+            let difference = report.difference.clone().unwrap_or_else(|| panic!("no difference: {steps}"));
             assert_eq!((difference.kind, difference.path.as_str()), (kind, path), "{steps}: {difference:?}");
             assert!(difference.recorded.contains(recorded_has), "{difference:?}");
             assert!(difference.came.contains(came), "{difference:?}");
