@@ -5,9 +5,11 @@ mod breaking_store;
 mod guests;
 mod hand_written;
 mod odd_api;
+mod sealed_store;
 
 pub(crate) use bench::{Bench, Ran, on_shared_bench, probe};
 pub(crate) use breaking_store::BreakingStore;
 pub(crate) use guests::guest;
 pub(crate) use hand_written::{HandWritten, Manifest, Wit};
 pub(crate) use odd_api::OddApi;
+pub(crate) use sealed_store::SealedStore;

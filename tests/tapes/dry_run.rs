@@ -1,13 +1,17 @@
 //! A dry run says what the real one then does, and writes nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Value, json};
+use terapi::clock::SystemClock;
 use terapi::ids::ConnectionName;
 use terapi::run::{Changes, Outcome};
 use terapi::runtime::{DryRun, Execution};
-use terapi::store::{Action, Reset};
+use terapi::store::{Action, Change, Reset};
 
 use super::step;
-use crate::support::{Bench, on_shared_bench, probe};
+use crate::support::{Bench, SealedStore, on_shared_bench, probe};
 
 /// The probe on a connection.
 async fn on(bench: &Bench, connection: &ConnectionName, guest: &str, config: Value) -> Execution {
@@ -44,10 +48,16 @@ async fn both(bench: &Bench, connection: &ConnectionName, guest: &str, config: V
     for (model, before) in ["Thing", "Other"].iter().zip(before) {
         let after = stream(model);
         let seen = before.iter().map(|change| change.sequence).max().unwrap_or_default();
+        // What was added and then changed within one run was added by it, whatever happened last.
+        let was_there = |id: &str| before.iter().any(|it| it.id == id && it.action != Action::Deleted);
+        let net = |change: &Change| match change.action {
+            Action::Updated if !was_there(&change.id) => Action::Added,
+            action => action,
+        };
         let mut changed: Vec<_> = after
             .iter()
             .filter(|change| change.sequence > seen)
-            .map(|it| (it.id.clone(), it.action, (it.action != Action::Deleted).then(|| it.data.clone())))
+            .map(|it| (it.id.clone(), net(it), (it.action != Action::Deleted).then(|| it.data.clone())))
             .collect();
         let mut foretold: Vec<_> = tried
             .changes
@@ -157,6 +167,31 @@ fn a_reset_is_tried_out_too() {
         let empty = run(Reset::Empty { models: vec!["Thing".parse().unwrap()] }).await;
         assert_eq!(empty.run.changes, Changes { added: 2, ..Changes::default() });
         assert_eq!(bench.things(&connection), ["a={}", "b={}"]);
+    });
+}
+
+#[test]
+fn it_asks_the_store_for_nothing_that_writes() {
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    threads.block_on(async {
+        let sealed = Arc::new(AtomicBool::new(false));
+        let wrap = |inner| Arc::new(SealedStore { inner, sealed: Arc::clone(&sealed) }) as _;
+        let bench = Bench::with(wrap, Arc::new(SystemClock)).await;
+        let connection = Bench::connection();
+        let first = json!({ "things": ["a", "b"], "text": "t" });
+        bench.sync(on(&bench, &connection, "mirror", first).await).await.succeeded();
+        sealed.store(true, Ordering::SeqCst);
+        let tried =
+            dry(&bench, on(&bench, &connection, "mirror", json!({ "things": ["b", "c"], "text": "u" })).await).await;
+        assert_eq!(tried.run.changes, Changes { added: 1, updated: 1, deleted: 1, ..Changes::default() });
+        let steps = probe(json!([
+            { "do": "log", "size": 100_000, "n": 3 }, step("track"), { "do": "save", "list": ["a", "{}"] },
+            { "do": "set-metadata", "text": "{}" }, { "do": "save-checkpoint", "text": "{}" }, step("track-end"),
+            { "do": "fail", "text": "at last" },
+        ]));
+        let failed = dry(&bench, on(&bench, &connection, "probe", steps).await).await;
+        assert_eq!(failed.run.outcome.unwrap().code(), "script-permanent");
+        sealed.store(false, Ordering::SeqCst);
     });
 }
 

@@ -14,7 +14,6 @@ use super::{Context, Failed, output};
 use crate::run::{LogLine, Outcome};
 use crate::runtime::{Runtime, Workshop};
 use crate::sandbox::{Cassette, Difference, LimitOverrides, ReplayReport, Script};
-use crate::store::embedded::StoreOptions;
 
 /// Run one sync (or action) now, from a file or a deployed script
 #[derive(Debug, Args)]
@@ -73,16 +72,9 @@ impl Run {
 }
 
 impl Context {
-    /// Where scripts are tried out. What was compiled before is taken from the data directory, if there is one that nobody
-    /// has open; none is made.
+    /// Where scripts are tried out. What was compiled is kept in the data directory, if there is one; none is made.
     pub(super) fn workshop(&self) -> Workshop {
-        let there = self.server.is_none() && self.config.data_dir.join("META.json").is_file();
-        let service = there
-            .then(|| self.service_on(StoreOptions { patience: std::time::Duration::ZERO, ..StoreOptions::default() }));
-        match service {
-            Some(Ok(service)) => Workshop::beside(&service.default_environment()),
-            _ => Workshop::new(),
-        }
+        Workshop::in_data_dir(&self.config.data_dir)
     }
 }
 

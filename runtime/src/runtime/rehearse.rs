@@ -1,5 +1,6 @@
 //! Runs that are tried out: on the store without writing to it, on no store at all, or from a cassette.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -8,7 +9,7 @@ use super::{Execution, Options, Runtime, RuntimeError, Shared};
 use crate::clock::{Clock, SystemClock};
 use crate::ids::{EnvironmentName, SyncKey};
 use crate::run::{LogLine, Run, RunKind};
-use crate::sandbox::{self, Cassette, LimitOverrides, ReplayReport, ReplayRequest};
+use crate::sandbox::{self, Artifacts, Cassette, LimitOverrides, ReplayReport, ReplayRequest};
 use crate::store::rehearsal::{Rehearsal, Rehearsed};
 use crate::store::{Reset, SyncState};
 
@@ -100,7 +101,19 @@ impl Workshop {
     /// A workshop that compiles for itself.
     #[must_use]
     pub fn new() -> Self {
-        let shared = Arc::new(Shared::new(Arc::new(SystemClock) as Arc<dyn Clock>, Options::default(), None));
+        Self::keeping(None)
+    }
+
+    /// One that keeps what it compiles in a data directory, if there is one, whoever has it open. Of all else there it takes
+    /// no notice.
+    #[must_use]
+    pub fn in_data_dir(data_dir: &Path) -> Self {
+        Self::keeping(super::service::artifacts_in(data_dir))
+    }
+
+    fn keeping(artifacts: Option<Artifacts>) -> Self {
+        let artifacts = artifacts.map(Arc::new);
+        let shared = Arc::new(Shared::new(Arc::new(SystemClock) as Arc<dyn Clock>, Options::default(), artifacts));
         let runtime = Runtime::new(EnvironmentName::default(), Arc::new(Rehearsal::empty()), shared);
         Self { runtime }
     }

@@ -25,6 +25,16 @@ const ENVIRONMENTS: &str = "environments";
 /// How often housekeeping is done, in a process that serves and in one that runs something now and then.
 const HOUSEKEEPING_MS: u64 = 15 * 60_000;
 
+/// The folder of compiled scripts.
+const ARTIFACTS: &str = "artifacts";
+/// What its key is for.
+const ARTIFACTS_KEY: &str = "terapi 2026 compiled scripts";
+
+/// What was compiled of scripts, in a data directory that is there, whoever has it open.
+pub(super) fn artifacts_in(data_dir: &Path) -> Option<Artifacts> {
+    Some(Artifacts::new(data_dir.join(ARTIFACTS), EmbeddedStore::key_in(data_dir, ARTIFACTS_KEY)?))
+}
+
 /// Where the store of an environment lies.
 #[must_use]
 pub fn store_dir(data_dir: &Path, environment: &EnvironmentName) -> PathBuf {
@@ -52,7 +62,7 @@ impl Service {
     /// The same, on this clock.
     pub fn open_with(data_dir: &Path, options: Options, clock: Arc<dyn Clock>) -> Result<Self, RuntimeError> {
         let store = EmbeddedStore::open(data_dir, &options.store)?;
-        let artifacts = Artifacts::new(data_dir.join("artifacts"), store.key("terapi 2026 compiled scripts"));
+        let artifacts = Artifacts::new(data_dir.join(ARTIFACTS), store.key(ARTIFACTS_KEY));
         let shared = Arc::new(Shared::new(clock, options, Some(Arc::new(artifacts))));
         let default = Runtime::new(EnvironmentName::default(), Arc::new(store), Arc::clone(&shared));
         let service = Self {

@@ -243,6 +243,13 @@ impl EmbeddedStore {
     pub fn key(&self, purpose: &'static str) -> [u8; 32] {
         blake3::derive_key(purpose, &self.engine.cursors.secret)
     }
+
+    /// The same of the store in a directory, whoever has it open; `None` if there is none, or none that this code knows.
+    #[must_use]
+    pub fn key_in(dir: &Path, purpose: &'static str) -> Option<[u8; 32]> {
+        let meta = Meta::read(dir).ok().flatten()?;
+        Some(blake3::derive_key(purpose, &meta.secret))
+    }
 }
 
 impl Drop for EmbeddedStore {
