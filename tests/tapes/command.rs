@@ -53,9 +53,9 @@ impl Desk {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
-                    walk(&path, files)
+                    walk(&path, files);
                 } else {
-                    drop(files.insert(path.clone(), std::fs::read(&path).unwrap()))
+                    files.insert(path.clone(), std::fs::read(&path).unwrap());
                 }
             }
         }

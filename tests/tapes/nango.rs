@@ -10,7 +10,7 @@ use terapi::trial::{self, Trial};
 
 use crate::support::{Bench, on_shared_bench};
 
-const SYNC: &str = r#"
+const SYNC: &str = r"
 import { createSync } from 'nango';
 import * as z from 'zod';
 
@@ -30,9 +30,9 @@ export default createSync({
         await nango.batchDelete(gone.data.map((id) => ({ id })), 'Item');
     }
 });
-"#;
+";
 
-const ACTION: &str = r#"
+const ACTION: &str = r"
 import { createAction } from 'nango';
 import * as z from 'zod';
 
@@ -50,7 +50,7 @@ export default createAction({
         return { id: res.data.id, size: file.data.byteLength };
     }
 });
-"#;
+";
 
 fn of_sync() -> Value {
     let page = |items: Value, page: &str| {
@@ -196,7 +196,7 @@ fn another_order_of_the_same_records_is_a_note() {
 #[test]
 fn the_same_request_again_gets_the_next_answer_and_at_last_the_last() {
     on_shared_bench(async |bench| {
-        let script = r#"
+        let script = r"
             import { createAction } from 'nango';
             import * as z from 'zod';
             export default createAction({
@@ -206,7 +206,7 @@ fn the_same_request_again_gets_the_next_answer_and_at_last_the_last() {
                     for (let i = 0; i < 4; i++) seen.push((await nango.get({ endpoint: 'job' })).data);
                     return seen;
                 }
-            });"#;
+            });";
         let answer = |state: &str| json!({ "response": { "state": state } });
         let file = json!({
             "output": [{ "state": "new" }, { "state": "busy" }, { "state": "done" }, { "state": "done" }],
@@ -219,7 +219,7 @@ fn the_same_request_again_gets_the_next_answer_and_at_last_the_last() {
 #[test]
 fn a_checkpoint_is_given_and_the_saved_ones_are_compared() {
     on_shared_bench(async |bench| {
-        let script = r#"
+        let script = r"
             import { createSync } from 'nango';
             import * as z from 'zod';
             export default createSync({
@@ -229,7 +229,7 @@ fn a_checkpoint_is_given_and_the_saved_ones_are_compared() {
                     const checkpoint = await nango.getCheckpoint();
                     await nango.saveCheckpoint({ page: (checkpoint?.page ?? 0) + 1 });
                 }
-            });"#;
+            });";
         let file =
             |page: u32| json!({ "nango": { "getCheckpoint": { "page": 4 }, "saveCheckpoint": { "page": page } } });
         assert_eq!(against(bench, script, &file(5)).await.mismatches, []);

@@ -196,7 +196,7 @@ fn memory_stays_flat_because_each_line_is_written_when_its_call_ends() {
             .collect();
         let recorded = record_probe(bench, json!(saves)).await;
         assert!(recorded.bytes.len() > 5_000_000);
-        assert_eq!(cassette(&recorded.bytes).unwrap().calls as usize, recorded.lines().len() - 2);
+        assert_eq!(cassette(&recorded.bytes).unwrap().calls, recorded.lines().len() as u64 - 2);
         recorded.is_same(&replay(bench, &recorded.script, &recorded.bytes).await);
     });
 }

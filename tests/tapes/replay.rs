@@ -1,6 +1,8 @@
 //! Each kind of difference is found and named, and a file that is none is refused with its code.
 
 use serde_json::json;
+use terapi::sandbox::LimitOverrides;
+use tokio_util::sync::CancellationToken;
 
 use super::{Recorded, cassette, record_probe, replay, step, succeeded};
 use crate::support::{Bench, guest, on_shared_bench};
@@ -145,7 +147,7 @@ fn a_recording_of_an_action_is_none_of_a_sync() {
         let recorded = recorded(bench).await;
         let action = bench.load(guest("doer")).await;
         let tape = cassette(&recorded.bytes).unwrap();
-        let replayed = bench.runtime.replay(action, tape, Default::default(), Default::default()).await;
+        let replayed = bench.runtime.replay(action, tape, LimitOverrides::default(), CancellationToken::new()).await;
         assert_eq!(replayed.err().unwrap().code(), "cassette-other-kind");
     });
 }

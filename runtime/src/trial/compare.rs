@@ -1,6 +1,7 @@
 //! What came, beside what was recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use serde_json::Value;
 
@@ -33,7 +34,7 @@ fn compare(path: &mut String, recorded: &Value, came: &Value) -> Option<Found> {
         }
         (Value::Array(a), Value::Array(b)) => {
             for at in 0..a.len().max(b.len()) {
-                path.push_str(&format!("[{at}]"));
+                let _ = write!(path, "[{at}]");
                 let found = sides(path, a.get(at), b.get(at));
                 if found.is_some() {
                     return found;
@@ -79,15 +80,15 @@ impl Calls {
     fn add(&mut self, call: &RecordedCall) {
         let arguments: Value = serde_json::from_str(call.arguments.get()).unwrap_or_default();
         let json = |name: &str| {
-            let text = arguments[name].as_str().unwrap_or_default();
+            let text = arguments.get(name).and_then(Value::as_str).unwrap_or_default();
             serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
         };
-        let model = arguments["model"].as_str().unwrap_or_default().to_owned();
-        let list = |name: &str| arguments[name].as_array().cloned().unwrap_or_default();
+        let model = arguments.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let list = |name: &str| arguments.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
         match call.function.as_str() {
             "records.batch-save" | "records.batch-update" => {
                 let records = list("entries").into_iter().map(|entry| {
-                    let data = entry["data"].as_str().unwrap_or_default();
+                    let data = entry.get("data").and_then(Value::as_str).unwrap_or_default();
                     serde_json::from_str(data).unwrap_or_else(|_| Value::from(data))
                 });
                 self.saved.entry(model).or_default().extend(records);

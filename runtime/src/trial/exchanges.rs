@@ -157,9 +157,7 @@ impl Answers for Exchanges {
 /// A path without its slashes at both ends and without percent-encoding, and the parameters that it has.
 fn place(url: &str) -> (String, BTreeMap<String, String>) {
     let after_host = match url.split_once("://") {
-        Some((scheme, rest)) if matches!(scheme, "http" | "https") => {
-            rest.find(['/', '?']).map_or("", |at| rest.get(at..).unwrap_or_default())
-        }
+        Some(("http" | "https", rest)) => rest.find(['/', '?']).map_or("", |at| rest.get(at..).unwrap_or_default()),
         _ => url,
     };
     let without_fragment = after_host.split('#').next().unwrap_or_default();

@@ -153,7 +153,7 @@ pub(super) struct End {
 }
 
 /// A line after the header, as it is written. One of: a call, readings alone where there were many, the end.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct LineOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) n: Option<u64>,
@@ -452,7 +452,6 @@ impl Lines {
     }
 
     /// The next line; `None` where the file ends, or was cut.
-    #[expect(clippy::should_implement_trait, reason = "an iterator could not fail")]
     pub(super) fn next(&mut self) -> Result<Option<(Said, Readings)>, CassetteError> {
         let text = self.text()?;
         if text.is_empty() {

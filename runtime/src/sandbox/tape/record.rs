@@ -97,21 +97,14 @@ impl Recorder {
             Which::Monotonic => inner.readings.monotonic.push(nanos),
         }
         if inner.readings.len() >= MAX_READINGS {
-            inner.line(LineOut { n: None, call: None, arguments: None, answer: None, end: None, clocks: none() });
+            inner.line(LineOut::default());
         }
     }
 
     /// Writes the end.
     pub(in crate::sandbox) fn end(&self, outcome: &Outcome, output: Option<&str>) {
         let end = End { outcome: outcome.clone(), output: output.map(str::to_owned) };
-        self.inner().line(LineOut {
-            n: None,
-            call: None,
-            arguments: None,
-            answer: None,
-            end: Some(&end),
-            clocks: none(),
-        });
+        self.inner().line(LineOut { end: Some(&end), ..LineOut::default() });
     }
 
     /// How many calls were written down, or why not all of them could be.
@@ -127,15 +120,11 @@ impl Recorder {
     }
 }
 
-fn none() -> Readings {
-    Readings::default()
-}
-
 impl Inner {
     /// A line, with what was read of the clocks before.
-    fn line(&mut self, line: LineOut<'_>) {
-        let clocks = std::mem::take(&mut self.readings);
-        self.write(&LineOut { clocks, ..line });
+    fn line(&mut self, mut line: LineOut<'_>) {
+        line.clocks = std::mem::take(&mut self.readings);
+        self.write(&line);
     }
 
     fn write(&mut self, line: &impl Serialize) {
@@ -170,7 +159,7 @@ impl Pending {
         inner.calls += 1;
         let n = Some(inner.calls);
         let (call, arguments) = (Some(self.function), Some(&self.arguments));
-        inner.line(LineOut { n, call, arguments, answer, end: None, clocks: none() });
+        inner.line(LineOut { n, call, arguments, answer, ..LineOut::default() });
     }
 }
 

@@ -75,7 +75,7 @@ impl Readable {
 
     /// Leaves behind what was not read.
     fn pass(&mut self) {
-        if let Some(last) = self.recorded.drain(..).last() {
+        if let Some(last) = self.recorded.drain(..).next_back() {
             self.last = self.last.max(last);
         }
     }
@@ -277,21 +277,19 @@ fn ended(outcome: &Outcome) -> String {
 /// A call in one line: `http.fetch GET /issues`, `records.batch-save Issue, 100 entries`.
 fn in_short(function: &str, arguments: &str) -> String {
     let arguments: Value = serde_json::from_str(arguments).unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let request = [&arguments["request"], &arguments["first"]].into_iter().find(|request| request.is_object());
+    let request = ["request", "first"].into_iter().find_map(|name| arguments.get(name)).filter(|it| it.is_object());
+    let field = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let rest = if let Some(request) = request {
-        let query: Vec<String> = request["query"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|pair| format!("{}={}", text(&pair[0]), text(&pair[1])))
-            .collect();
+        let query: Vec<(String, String)> =
+            request.get("query").and_then(|it| Wire::from_json(it.clone())).unwrap_or_default();
+        let query: Vec<String> = query.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         let separator = if query.is_empty() { "" } else { "?" };
-        format!("{} {}{separator}{}", text(&request["method"]), text(&request["url"]), query.join("&"))
-    } else if arguments["model"].is_string() {
-        let count = |name: &str| arguments[name].as_array().map(|items| format!(", {} {name}", items.len()));
+        format!("{} {}{separator}{}", field(request, "method"), field(request, "url"), query.join("&"))
+    } else if arguments.get("model").is_some_and(Value::is_string) {
+        let count =
+            |name: &str| arguments.get(name).and_then(Value::as_array).map(|items| format!(", {} {name}", items.len()));
         let counted = count("entries").or_else(|| count("ids")).unwrap_or_default();
-        format!("{}{counted}", text(&arguments["model"]))
+        format!("{}{counted}", field(&arguments, "model"))
     } else if arguments.as_object().is_none_or(serde_json::Map::is_empty) {
         return function.to_owned();
     } else {
