@@ -63,19 +63,17 @@ struct Apart {
 impl Exchanges {
     pub(super) fn of(file: &RecordedFile, path: &Path) -> Result<Self, TrialError> {
         let mut exchanges = Vec::new();
-        for (method, paths) in &file.api {
-            for (place, recorded) in paths {
-                let foreign = |error: serde_json::Error| TrialError::Foreign {
-                    path: path.to_owned(),
-                    reason: format!("api.{method}.{place}: {error}"),
-                };
-                let list: Vec<RecordedExchange> = if recorded.get().starts_with('[') {
-                    serde_json::from_str(recorded.get()).map_err(foreign)?
-                } else {
-                    vec![serde_json::from_str(recorded.get()).map_err(foreign)?]
-                };
-                exchanges.extend(list.into_iter().map(|recorded| Exchange::of(method, place, recorded)));
-            }
+        for (method, place, recorded) in file.api() {
+            let foreign = |error: serde_json::Error| TrialError::Foreign {
+                path: path.to_owned(),
+                reason: format!("api.{method}.{place}: {error}"),
+            };
+            let list: Vec<RecordedExchange> = if recorded.get().starts_with('[') {
+                serde_json::from_str(recorded.get()).map_err(foreign)?
+            } else {
+                vec![serde_json::from_str(recorded.get()).map_err(foreign)?]
+            };
+            exchanges.extend(list.into_iter().map(|recorded| Exchange::of(method, place, recorded)));
         }
         Ok(Self { exchanges, state: Mutex::default() })
     }

@@ -59,10 +59,13 @@ pub(super) struct RecordedFile {
     #[serde(default)]
     output: Option<Value>,
     #[serde(default)]
-    nango: Map<String, Value>,
+    nango: Option<Map<String, Value>>,
     #[serde(default)]
-    pub(super) api: BTreeMap<String, BTreeMap<String, Box<RawValue>>>,
+    api: Option<Paths>,
 }
+
+/// Exchanges by method and path.
+type Paths = BTreeMap<String, BTreeMap<String, Box<RawValue>>>;
 
 /// One request and its answer.
 #[derive(Deserialize)]
@@ -92,7 +95,7 @@ impl RecordedFile {
     pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, TrialError> {
         let foreign = |reason: String| TrialError::Foreign { path: path.to_owned(), reason };
         let file: Self = serde_json::from_slice(bytes).map_err(|error| foreign(error.to_string()))?;
-        if file.api.is_empty() && file.nango.is_empty() && file.output.is_none() {
+        if file.api.is_none() && file.nango.is_none() && file.output.is_none() {
             return Err(foreign("it has neither `api` nor `nango` nor `output`".to_owned()));
         }
         Ok(file)
@@ -109,7 +112,14 @@ impl RecordedFile {
 
     /// A field under `nango`, by the first of these names that is there.
     fn nango(&self, names: &[&str]) -> Option<&Value> {
-        names.iter().find_map(|name| self.nango.get(*name)).filter(|value| !value.is_null())
+        let nango = self.nango.as_ref()?;
+        names.iter().find_map(|name| nango.get(*name)).filter(|value| !value.is_null())
+    }
+
+    /// The exchanges, by method and path.
+    pub(super) fn api(&self) -> impl Iterator<Item = (&str, &str, &RawValue)> {
+        let methods = self.api.iter().flatten();
+        methods.flat_map(|(method, paths)| paths.iter().map(move |(path, it)| (method.as_str(), path.as_str(), &**it)))
     }
 
     /// What was saved to, or deleted from, each model.

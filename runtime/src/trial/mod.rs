@@ -26,7 +26,7 @@ use crate::egress::Egress;
 use crate::ids::{ConnectionName, SyncKey, Timestamp, Variant};
 use crate::run::{LogLine, Outcome, RunKind};
 use crate::runtime::{Execution, RuntimeError, Workshop};
-use crate::sandbox::{Cassette, LimitOverrides, Recorder, Script, value_in_short};
+use crate::sandbox::{Cassette, LimitOverrides, Recorder, Script};
 use crate::store::rehearsal::Rehearsal;
 use crate::store::{Store as _, SyncState};
 
@@ -142,7 +142,7 @@ pub async fn against(
     calls.compare_state(&recorded, &mut trial);
     let outcome = run.outcome.unwrap_or(Outcome::Succeeded);
     if outcome != Outcome::Succeeded {
-        let came = format!("{} with {}: {}", outcome.word(), outcome.code(), value_in_short(outcome.message()));
+        let came = format!("{} with {}: {}", outcome.word(), outcome.code(), outcome.message());
         trial.differs("outcome", "the run", "succeeded", came);
     } else if let Some(expected) = recorded.output() {
         let came: Value = output.as_deref().and_then(|output| serde_json::from_str(output).ok()).unwrap_or_default();
