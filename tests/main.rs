@@ -4,6 +4,7 @@
 
 mod cli;
 mod kill;
+mod languages;
 mod recorded;
 mod sandbox;
 mod service;

@@ -17,6 +17,7 @@
 //! | [`scheduler`] | when which sync runs: schedules, backoff, fairness, admission; knows nothing of running |
 //! | [`config`], [`keys`], [`secrets`] | settings, API keys, sealing of credentials |
 //! | [`script`] | what a script says of itself, and why one is refused |
+//! | [`componentize`] | a component of a core module, for what C compilers emit |
 //! | [`sandbox`] | `Sandbox::load` and `Sandbox::run`: where scripts of strangers run, and the host functions they call |
 //! | [`egress`] | `Egress::send`: the one way out, deny by default |
 //! | [`store`] | `Store`: records, changes, cursors, runs; knows nothing of Wasm |
@@ -29,6 +30,7 @@
 pub mod api;
 pub mod cli;
 pub mod clock;
+pub mod componentize;
 pub mod config;
 pub mod demo;
 pub mod egress;

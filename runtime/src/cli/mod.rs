@@ -10,6 +10,7 @@ mod args;
 mod build;
 mod call;
 mod client;
+mod componentize;
 mod connection;
 mod demo;
 mod dev;
@@ -122,6 +123,8 @@ enum Command {
     Build(build::Build),
     /// Show what a script describes, imports and exports
     Inspect(inspect::Inspect),
+    /// Make a script of a core Wasm module, as C compilers emit it
+    Componentize(componentize::Componentize),
     /// Manage API keys
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -332,6 +335,7 @@ impl Cli {
             Command::Logs(logs) => logs.run(&context).await,
             Command::Build(build) => build.run(&context).await,
             Command::Inspect(inspect) => inspect.run(&context).await,
+            Command::Componentize(componentize) => componentize.run(context.json),
             Command::Key(key) => key.run(&context).await,
             Command::Environment(environment) => environment.run(&context).await,
             Command::Secrets(secrets) => secrets.run(&context).await,

@@ -1,0 +1,3 @@
+//! The same script in every language, and what their SDKs bring along.
+
+mod bindings;
