@@ -1,3 +1,4 @@
 //! The same script in every language, and what their SDKs bring along.
 
 mod bindings;
+mod conformance;
