@@ -2,3 +2,4 @@
 
 mod bindings;
 mod conformance;
+mod init;

@@ -13,6 +13,8 @@ import tempfile
 from . import _script
 
 PACKAGE = pathlib.Path(__file__).resolve().parent
+#: The contract: installed along, or where this package lies in Terapi's repository and in a project of `terapi init`.
+WIT = next((folder for folder in (PACKAGE / "wit", PACKAGE.parents[2] / "wit") if folder.is_dir()), None)
 
 ENTRY = """\
 import {module}
@@ -41,7 +43,7 @@ def build(file, output):
         package.mkdir(parents=True)
         for source in PACKAGE.glob("*.py"):
             shutil.copy(source, package)
-        command = [componentize, "-q", "-d", str(PACKAGE / "wit"), "-w", script.kind, "componentize", entry]
+        command = [componentize, "-q", "-d", str(WIT), "-w", script.kind, "componentize", entry]
         for path in (folder, str(package.parent), str(file.parent)):
             command += ["-p", path]
         done = subprocess.run([*command, "-o", str(pathlib.Path(output).resolve())], capture_output=True, text=True)

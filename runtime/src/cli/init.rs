@@ -1,7 +1,10 @@
 //! `terapi init`
 
+mod project;
+mod sdk;
+
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,10 +13,20 @@ use super::{Context, Failed, output};
 use crate::config;
 use crate::keys::Scopes;
 
-/// Prepare a data directory: keys for credentials, a first API key, a commented configuration
+/// Prepare a data directory: keys for credentials, a first API key, a commented configuration. With --lang, begin a script
+/// instead
 #[derive(Debug, Args)]
-#[command(after_help = "The key is printed this once. Run it again for another one: nothing that is there is changed.")]
+#[command(
+    after_help = "The key is printed this once. Run it again for another one: nothing that is there is changed.\n\nExamples:\n  \
+                  terapi init\n  terapi init --lang ts my-scripts"
+)]
 pub(super) struct Init {
+    /// Begin a script in this language: a project that builds, tests and runs, and no data directory
+    #[arg(long, value_name = "LANGUAGE", conflicts_with_all = ["key_name", "quiet"])]
+    lang: Option<project::Language>,
+    /// Where the project goes, with --lang [default: here]
+    #[arg(requires = "lang", value_name = "DIR")]
+    dir: Option<PathBuf>,
     /// What the key is called
     #[arg(long, default_value = "first", value_name = "NAME")]
     key_name: String,
@@ -27,6 +40,9 @@ pub(super) const FILE: &str = "terapi.toml";
 
 impl Init {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode, Failed> {
+        if let Some(language) = self.lang {
+            return project::begin(language, self.dir.as_deref().unwrap_or(Path::new(".")), context.json);
+        }
         context.only_here("`terapi init`")?;
         let service = context.service()?;
         let new_keyring = service.create_keyring()?;
