@@ -41,19 +41,21 @@ struct Template {
     steps: &'static [&'static str],
 }
 
-const GITIGNORE: File = (".gitignore", "/target/\n/.venv/\n__pycache__/\n/terapi-data/\n*.wasm\n");
-
 macro_rules! template {
     ($to:literal, $from:literal) => {
         ($to, include_str!(concat!($from, ".template")))
     };
 }
 
+/// What the API answers to every language's script, and what is to be saved of it.
+const RECORDED: File = template!("github-issues.test.json", "shared/github-issues.test.json");
+const GITIGNORE: File = (".gitignore", "/target/\n/.venv/\n__pycache__/\n/terapi-data/\n*.wasm\n");
+
 const TYPESCRIPT: Template = Template {
     files: &[
         GITIGNORE,
         template!("github-issues.ts", "typescript/github-issues.ts"),
-        template!("github-issues.test.json", "typescript/github-issues.test.json"),
+        RECORDED,
         template!("tsconfig.json", "typescript/tsconfig.json"),
     ],
     sdk: sdk::TYPESCRIPT,
@@ -69,7 +71,7 @@ const JAVASCRIPT: Template = Template {
     files: &[
         GITIGNORE,
         template!("github-issues.js", "javascript/github-issues.js"),
-        template!("github-issues.test.json", "typescript/github-issues.test.json"),
+        RECORDED,
         template!("jsconfig.json", "javascript/jsconfig.json"),
     ],
     sdk: sdk::TYPESCRIPT,
@@ -82,15 +84,20 @@ const JAVASCRIPT: Template = Template {
 };
 
 const RUST: Template = Template {
-    files: &[GITIGNORE, template!("Cargo.toml", "rust/Cargo.toml"), template!("src/lib.rs", "rust/src/lib.rs")],
+    files: &[
+        GITIGNORE,
+        RECORDED,
+        template!("Cargo.toml", "rust/Cargo.toml"),
+        template!("src/lib.rs", "rust/src/lib.rs"),
+    ],
     sdk: sdk::RUST,
     wit: true,
     steps: &[
         "rustup target add wasm32-wasip2",
         "cargo test",
         "cargo build --release --target wasm32-wasip2",
-        "terapi run target/wasm32-wasip2/release/github_issues.wasm --connection me --allow-host api.github.com --config \
-         '{\"repository\": \"rust-lang/cargo\"}'",
+        "terapi test target/wasm32-wasip2/release/github_issues.wasm github-issues.test.json",
+        "terapi run target/wasm32-wasip2/release/github_issues.wasm --connection me --allow-host api.github.com",
         "terapi records me Issue",
     ],
 };
@@ -98,6 +105,7 @@ const RUST: Template = Template {
 const PYTHON: Template = Template {
     files: &[
         GITIGNORE,
+        RECORDED,
         template!("github_issues.py", "python/github_issues.py"),
         template!("test_github_issues.py", "python/test_github_issues.py"),
     ],
@@ -108,20 +116,26 @@ const PYTHON: Template = Template {
         "export PYTHONPATH=.terapi/sdk/python",
         ".venv/bin/python -m unittest",
         ".venv/bin/python -m terapi build github_issues.py -o github_issues.wasm",
-        "terapi run github_issues.wasm --connection me --allow-host api.github.com --config '{\"repository\": \"python/mypy\"}'",
+        "terapi test github_issues.wasm github-issues.test.json",
+        "terapi run github_issues.wasm --connection me --allow-host api.github.com",
         "terapi records me Issue",
     ],
 };
 
 const C: Template = Template {
-    files: &[GITIGNORE, template!("github_issues.c", "c/github_issues.c"), template!("Makefile", "c/Makefile")],
+    files: &[
+        GITIGNORE,
+        RECORDED,
+        template!("github_issues.c", "c/github_issues.c"),
+        template!("Makefile", "c/Makefile"),
+    ],
     sdk: sdk::C,
     wit: false,
     steps: &[
         "apt-get install make clang lld wasi-libc libclang-rt-14-dev-wasm32",
         "make",
         "make test",
-        "terapi run github_issues.wasm --connection me --allow-host api.github.com --config '{\"repository\": \"git/git\"}'",
+        "terapi run github_issues.wasm --connection me --allow-host api.github.com",
         "terapi records me Issue",
     ],
 };
