@@ -103,7 +103,8 @@ fn ascii(text: &str) -> String {
 
 fn spell(index: usize, issue: &Issue) -> String {
     let text = |value: &str| if index.is_multiple_of(2) { ascii(value) } else { json!(value).to_string() };
-    let user = if index % 5 == 2 { "null".to_owned() } else { format!(r#"{{"login": "user-{index}", "id": {index}}}"#) };
+    let user =
+        if index % 5 == 2 { "null".to_owned() } else { format!(r#"{{"login": "user-{index}", "id": {index}}}"#) };
     let labels: Vec<String> =
         (0..index % 3).map(|label| format!(r#"{{"id":{label},"name":{}}}"#, text(&format!("läbel {label}")))).collect();
     let milestone = match index % 3 {

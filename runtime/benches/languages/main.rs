@@ -141,10 +141,7 @@ async fn bench() {
 
 /// The scripts that are there, Rust first.
 fn scripts() -> Vec<(&'static str, Vec<u8>)> {
-    let mut scripts = vec![
-        ("rust", demo::script("large-dataset").unwrap().to_vec()),
-        ("typescript", typescript()),
-    ];
+    let mut scripts = vec![("rust", demo::script("large-dataset").unwrap().to_vec()), ("typescript", typescript())];
     for (name, variable) in [("python", "TERAPI_BENCH_LANGUAGES_PYTHON"), ("c", "TERAPI_BENCH_LANGUAGES_C")] {
         match std::env::var_os(variable) {
             Some(file) => scripts.push((name, std::fs::read(file).unwrap())),

@@ -76,9 +76,17 @@ fn issue(n: u64) -> String {
 
 fn user(n: u64) -> String {
     let mut urls = String::new();
-    for name in
-        ["followers", "following", "gists", "starred", "subscriptions", "organizations", "repos", "events", "received_events"]
-    {
+    for name in [
+        "followers",
+        "following",
+        "gists",
+        "starred",
+        "subscriptions",
+        "organizations",
+        "repos",
+        "events",
+        "received_events",
+    ] {
         let _ = write!(urls, r#""{name}_url":"https://api.github.com/users/user-{n}/{name}","#);
     }
     format!(

@@ -81,7 +81,8 @@ struct Place {
 #[sync(mode = "incremental", models = [Issue], frequency = "every hour", base_url = "https://api.github.com")]
 fn conformance(run: &Run<Config>) -> Result<()> {
     let since = if run.config.all { None } else { last_sync_date() };
-    let mut request = get(format!("/repos/{}/issues", run.config.repository)).query("state", "all").query("per_page", 3);
+    let mut request =
+        get(format!("/repos/{}/issues", run.config.repository)).query("state", "all").query("per_page", 3);
     match since {
         Some(date) => request = request.query("since", date),
         None => track_deletes_start::<Issue>()?,
