@@ -3,3 +3,4 @@
 mod bindings;
 mod conformance;
 mod init;
+mod sockets;

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+# In the sandbox there are no files, so what Python would import when it is first needed has to be there from the start.
+import _strptime  # datetime.strptime
+import encodings.ascii
+import encodings.cp1252
+import encodings.idna
+import encodings.latin_1
+import encodings.utf_16
+import encodings.utf_16_be
+import encodings.utf_16_le
+import encodings.utf_8_sig
 import linecache
 import sys
 
