@@ -109,8 +109,20 @@ fn a_project_in_rust_passes_its_test_and_builds_a_script() {
         cargo.output().unwrap()
     };
     assert!(done(&cargo(&["test"])).contains("a_pull_request_is_no_issue ... ok"));
-    done(&cargo(&["build", "--target", "wasm32-wasip2"]));
+    // Without what only a debugger reads, and so within the limit of an upload.
+    done(&cargo(&["build", "--target", "wasm32-wasip2", "--config", "profile.dev.debug=false"]));
     let component = target.join("wasm32-wasip2/debug/github_issues.wasm").display().to_string();
     let shown = done(&terapi(dir.path(), &["inspect", &component]));
     assert!(shown.starts_with("github-issues 1.0.0"), "{shown}");
+    done(&terapi(dir.path(), &["test", &component, "github-issues.test.json"]));
+}
+
+#[test]
+fn a_project_in_typescript_or_javascript_needs_nothing_to_pass_its_test() {
+    for (language, file) in [("ts", "github-issues.ts"), ("js", "github-issues.js")] {
+        let dir = project(language);
+        let shown = done(&terapi(dir.path(), &["inspect", file]));
+        assert!(shown.starts_with("github-issues 1.0.0"), "{shown}");
+        done(&terapi(dir.path(), &["test", file]));
+    }
 }
