@@ -59,10 +59,10 @@ fn repository() -> PathBuf {
 fn a_project_has_the_whole_sdk_of_its_language_as_it_is_in_the_repository() {
     for (language, folder, suffixes) in [
         ("rust", "rust", &[".rs", "Cargo.toml"][..]),
-        ("python", "python/terapi", &[".py"]),
-        ("c", "c/bindings", &[".c", ".h"]),
-        ("c", "c/include", &[".h"]),
-        ("c", "c/src", &[".c"]),
+        ("python", "python/terapi", &[".py"][..]),
+        ("c", "c/bindings", &[".c", ".h"][..]),
+        ("c", "c/include", &[".h"][..]),
+        ("c", "c/src", &[".c"][..]),
     ] {
         let dir = project(language);
         let given = files(&dir.path().join(".terapi/sdk").join(folder));
