@@ -63,7 +63,7 @@ const TYPESCRIPT: Template = Template {
     steps: &[
         "terapi test github-issues.ts",
         "terapi run github-issues.ts --connection me --allow-host api.github.com",
-        "terapi records me Issue",
+        "terapi records Issue --connection me",
     ],
 };
 
@@ -79,7 +79,7 @@ const JAVASCRIPT: Template = Template {
     steps: &[
         "terapi test github-issues.js",
         "terapi run github-issues.js --connection me --allow-host api.github.com",
-        "terapi records me Issue",
+        "terapi records Issue --connection me",
     ],
 };
 
@@ -98,7 +98,7 @@ const RUST: Template = Template {
         "cargo build --release --target wasm32-wasip2",
         "terapi test target/wasm32-wasip2/release/github_issues.wasm github-issues.test.json",
         "terapi run target/wasm32-wasip2/release/github_issues.wasm --connection me --allow-host api.github.com",
-        "terapi records me Issue",
+        "terapi records Issue --connection me",
     ],
 };
 
@@ -118,7 +118,7 @@ const PYTHON: Template = Template {
         ".venv/bin/python -m terapi build github_issues.py -o github_issues.wasm",
         "terapi test github_issues.wasm github-issues.test.json",
         "terapi run github_issues.wasm --connection me --allow-host api.github.com",
-        "terapi records me Issue",
+        "terapi records Issue --connection me",
     ],
 };
 
@@ -136,7 +136,7 @@ const C: Template = Template {
         "make",
         "make test",
         "terapi run github_issues.wasm --connection me --allow-host api.github.com",
-        "terapi records me Issue",
+        "terapi records Issue --connection me",
     ],
 };
 
