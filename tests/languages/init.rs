@@ -63,6 +63,8 @@ fn a_project_has_the_whole_sdk_of_its_language_as_it_is_in_the_repository() {
         ("c", "c/bindings", &[".c", ".h"][..]),
         ("c", "c/include", &[".h"][..]),
         ("c", "c/src", &[".c"][..]),
+        ("ts", "typescript", &[".d.ts"][..]),
+        ("js", "typescript", &[".d.ts"][..]),
     ] {
         let dir = project(language);
         let given = files(&dir.path().join(".terapi/sdk").join(folder));
