@@ -200,6 +200,7 @@ async fn run(sandbox: &Sandbox, language: &Language, egress: &Egress, policy: &P
         script: Arc::clone(&language.script),
         run,
         connection: sync.connection.clone(),
+        connection_facts: r#"{"id":"bench"}"#.into(),
         variant: sync.variant.clone(),
         config: r#"{"repository": "terapi/bench"}"#.to_owned(),
         input: None,
@@ -214,6 +215,7 @@ async fn run(sandbox: &Sandbox, language: &Language, egress: &Egress, policy: &P
         cancel: CancellationToken::new(),
         park: CancellationToken::new(),
         progress: tokio::sync::watch::Sender::new(terapi::sandbox::Progress::default()),
+        recorder: None,
     };
     let report = sandbox.run(request).await;
     assert_eq!(report.outcome, Outcome::Succeeded, "{}", language.name);

@@ -58,7 +58,7 @@ fn issue(n: u64) -> String {
     let labels: Vec<String> = (0..n % 4)
         .map(|label| {
             format!(
-                r#"{{"id":{label}0001,"node_id":"MDU6TGFiZWw{label}","url":"{api}/labels/area-{label}","name":"area-{label}","color":"ededed","default":false,"description":"What belongs to area {label}"}}"#
+                r#"{{"id":9{label}0001,"node_id":"MDU6TGFiZWw{label}","url":"{api}/labels/area-{label}","name":"area-{label}","color":"ededed","default":false,"description":"What belongs to area {label}"}}"#
             )
         })
         .collect();
