@@ -1,6 +1,6 @@
 //! The same sync in every language: `cargo bench --bench languages`.
 //!
-//! 20 pages of 100 issues, 311 KB a page, fetched, mapped and saved into a store that keeps nothing. The API is a process of its
+//! 20 pages of 100 issues, some 310 KB a page, fetched, mapped and saved into a store that keeps nothing. The API is a process of its
 //! own. What fetching the pages takes the host alone is measured beside it and taken off, so that what is left is the guest's work
 //! and its way over the boundary. Beside it Node runs the script's own mapping over the same pages in memory, if there is a `node`.
 //!
