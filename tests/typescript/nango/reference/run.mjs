@@ -7,12 +7,13 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { Calls, sorted } from './calls.mjs';
+import { ActionError, Calls, sorted } from './calls.mjs';
 
 const modules = process.env.NODE_MODULES;
 const { build } = createRequire(join(modules, 'x.js'))('esbuild');
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const built = mkdtempSync(join(tmpdir(), 'reference-'));
+globalThis.ActionError = ActionError;
 const only = process.argv[2] ?? '';
 
 const files = (folder) => readdirSync(folder).flatMap((name) => {
@@ -32,7 +33,7 @@ function scriptOf(recording) {
 
 async function load(script) {
   const sdk = `
-    export class ActionError extends Error { constructor(payload) { super(payload?.message); this.payload = payload; } }
+    export const ActionError = globalThis.ActionError;
     export const createSync = (options) => ({ kind: 'sync', ...options });
     export const createAction = (options) => ({ kind: 'action', ...options });`;
   const nango = { name: 'nango', setup(plan) {

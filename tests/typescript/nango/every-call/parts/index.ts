@@ -1,0 +1,3 @@
+export { default as values } from './values.js';
+export * from './values.js';
+export * as nested from './values.js';
