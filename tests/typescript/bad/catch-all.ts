@@ -1,0 +1,14 @@
+import { createSync, z } from 'terapi';
+
+export default createSync({
+    models: { Row: z.object({ id: z.string() }) },
+    exec: async (terapi: any) => {
+        for (;;) {
+            try {
+                for (;;) {}
+            } catch {
+                // goes on
+            }
+        }
+    }
+});

@@ -1,0 +1,1 @@
+export default async function fetchData(terapi: any) { await terapi.batchSave([], 'Row'); }

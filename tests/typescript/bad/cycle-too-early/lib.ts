@@ -1,0 +1,2 @@
+import { late } from '../cycle-too-early.js';
+export const early = late.value;

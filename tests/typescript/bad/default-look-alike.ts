@@ -1,0 +1,1 @@
+export default { kind: 'sync', type: 'sync', options: {}, models: {}, exec: 1 };

@@ -1,0 +1,9 @@
+import { createSync, z } from 'terapi';
+
+export default createSync({
+    models: { Row: z.object({ id: z.string() }) },
+    exec: async (terapi: any) => {
+        const again = (): Promise<void> => Promise.resolve().then(again);
+        await again();
+    }
+});

@@ -1,0 +1,9 @@
+#!/usr/bin/env terapi
+import { createSync, z } from 'terapi';
+
+export default createSync({
+    models: { Row: z.object({ id: z.string() }) },
+    exec: async (terapi: any) => {
+
+    }
+});

@@ -1,0 +1,3 @@
+import { createSync } from 'terapi';
+const x = 'ÿþ€';
+export default createSync({});

@@ -1,0 +1,1 @@
+export const toRows = (n: number) => [{ id: String(n) }];

@@ -1,0 +1,2 @@
+import { y } from './two.js';
+export const x = y;

@@ -1,0 +1,2 @@
+import { createSync } from 'terapi';
+export default createSync({ exec: async () => {} } as any);

@@ -1,0 +1,9 @@
+import { createSync, z } from 'terapi';
+
+export default createSync({
+    models: { Row: z.object({ id: z.string() }) },
+    exec: async (terapi: any) => {
+        terapi.batchSave([{ id: 'a' }], 'Row');
+        terapi.batchSave([{ id: 'b' }], 'Row');
+    }
+});

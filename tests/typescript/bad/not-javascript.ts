@@ -1,0 +1,3 @@
+# A Python file
+def main():
+    return "x"

@@ -1,0 +1,2 @@
+export interface Issue { id: string }
+export type Other = Issue;

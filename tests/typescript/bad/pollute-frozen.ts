@@ -1,0 +1,12 @@
+import { createSync, z } from 'terapi';
+
+export default createSync({
+    models: { Row: z.object({ id: z.string() }) },
+    exec: async (terapi: any) => {
+        for (const name of ['Object', 'Array', 'Promise', 'String', 'Function']) { Object.freeze((globalThis as any)[name].prototype); Object.freeze((globalThis as any)[name]); }
+        Object.freeze(globalThis);
+        await terapi.batchSave([{ id: '1', list: [1, 2], nested: { a: 'b' } }], 'Row');
+        await terapi.saveCheckpoint({ at: 'x' });
+        await terapi.log('still here', { a: 1 });
+    }
+});

@@ -1,0 +1,13 @@
+import { createSync, z } from 'terapi';
+
+export default createSync({
+    models: { Row: z.object({ id: z.string() }) },
+    exec: async (terapi: any) => {
+        Function.prototype.call = () => { throw new Error('call'); };
+        Function.prototype.apply = () => { throw new Error('apply'); };
+        Function.prototype.bind = () => { throw new Error('bind'); };
+        await terapi.batchSave([{ id: '1', list: [1, 2], nested: { a: 'b' } }], 'Row');
+        await terapi.saveCheckpoint({ at: 'x' });
+        await terapi.log('still here', { a: 1 });
+    }
+});

@@ -1,0 +1,8 @@
+import { createSync, z } from 'terapi';
+
+export default createSync({
+    models: { Row: z.object({ id: z.string() }) },
+    exec: async (terapi: any) => {
+        await terapi.get({ endpoint: 'https://not-allowed.example/', headers: { 'x\r\ninjected': 'y', ok: 'a\r\nb: c' } });   // <-
+    }
+});

@@ -1,0 +1,2 @@
+import { x } from './syntax-error-in-module/lib.js';
+export default x;

@@ -1,0 +1,3 @@
+// fine
+export const y = 1;
+export const x = = 2;

@@ -1,0 +1,3 @@
+import { createSync } from 'terapi';
+with ({ a: 1 }) { a; }   // <-
+export default createSync({});
