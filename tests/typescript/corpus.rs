@@ -1,0 +1,379 @@
+//! The scripts that lie beside this file: `nango/`, in the style of templates that people have, each run against its
+//! recordings; and `bad/`, wrong and hostile ones, with what must become of each in `bad/expect.json`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Room for every script that is to end, and an end for those that would not.
+const LIMITS: [&str; 6] = ["--fuel", "3G", "--timeout", "20s", "--memory-limit", "64MiB"];
+
+/// What a run may be tried with, in `bad/`: enough for all that is fine, and soon over for what is endless.
+const TIGHT: [&str; 6] = ["--fuel", "1G", "--timeout", "4s", "--memory-limit", "48MiB"];
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/typescript").join(name)
+}
+
+/// Everything below a folder, in order.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
+/// A data directory that has compiled the engine, once a test process; each test works on a copy.
+static WARM: LazyLock<TempDir> = LazyLock::new(|| {
+    let dir = TempDir::new().unwrap();
+    let script = folder("nango").join("06-header-token/releases.ts");
+    let run = terapi(dir.path(), &["run", script.to_str().unwrap()]);
+    assert_eq!(run.status.code(), Some(1), "it fails, for it has no metadata: {run:?}");
+    dir
+});
+
+fn data_directory() -> TempDir {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            let target = to.join(path.file_name().unwrap());
+            if path.is_dir() {
+                copy(&path, &target);
+            } else {
+                std::fs::copy(&path, &target).unwrap();
+            }
+        }
+    }
+    let dir = TempDir::new().unwrap();
+    copy(WARM.path(), dir.path());
+    dir
+}
+
+fn terapi(data: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_terapi"));
+    command.args(args).arg("--data-dir").arg(data).current_dir(data);
+    for name in ["TERAPI_DATA_DIR", "TERAPI_SERVER", "TERAPI_KEY", "TERAPI_CONFIG", "TERAPI_ENVIRONMENT"] {
+        command.env_remove(name);
+    }
+    command.output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The script of a recording: the file whose stem begins the recording's name, else the only script of the folder.
+fn script_of(recording: &Path) -> PathBuf {
+    let scripts: Vec<_> = files(recording.parent().unwrap())
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "ts"))
+        .filter(|path| {
+            let source = std::fs::read_to_string(path).unwrap();
+            ["export default sync", "export default action", "export default create"]
+                .iter()
+                .any(|it| source.contains(it))
+        })
+        .collect();
+    let named = scripts.iter().find(|path| {
+        let stem = name(path).strip_suffix(".ts").unwrap();
+        name(recording).strip_prefix(stem).is_some_and(|rest| rest.starts_with('.'))
+    });
+    match (named, &scripts[..]) {
+        (Some(script), _) | (None, [script]) => script.clone(),
+        _ => panic!("{}: which script?", recording.display()),
+    }
+}
+
+#[test]
+fn scripts_that_people_have_do_what_their_recordings_say() {
+    let data = data_directory();
+    let mut wrong = String::new();
+    let mut passed = 0;
+    for recording in files(&folder("nango")).iter().filter(|path| name(path).ends_with(".test.json")) {
+        let script = script_of(recording);
+        let mut args = vec!["test", script.to_str().unwrap(), recording.to_str().unwrap()];
+        args.extend(LIMITS);
+        let tested = terapi(data.path(), &args);
+        if tested.status.success() {
+            passed += 1;
+        } else {
+            writeln!(wrong, "{}\n{}", recording.display(), text(&tested)).unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(passed >= 60, "only {passed} recordings were found");
+}
+
+/// What must become of a script.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    /// `refused` (never runs), `failed`, `stopped` or `ok`; several if each is right.
+    outcome: OneOrMore,
+    /// Parts of the message, where it was refused or failed.
+    #[serde(default)]
+    message: Vec<String>,
+    /// What must not be in it.
+    #[serde(default)]
+    absent: Vec<String>,
+    /// One of these is the code, where it was stopped.
+    #[serde(default)]
+    code: Vec<String>,
+    /// Where the message must point to: `FILE:LINE`, or a file, in which `// <-` marks the line.
+    at: Option<String>,
+    /// The ids that are there afterwards.
+    #[serde(default)]
+    records: BTreeMap<String, Vec<String>>,
+    /// How many.
+    #[serde(default)]
+    count: BTreeMap<String, u64>,
+    /// The records themselves.
+    #[serde(default)]
+    data: BTreeMap<String, Vec<Value>>,
+    /// How often it is run.
+    #[serde(default = "once")]
+    runs: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    fn all(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::More(more) => more,
+        }
+    }
+}
+
+/// What became of a script: one word, its code and its message.
+struct Ended {
+    word: String,
+    code: String,
+    message: String,
+    added: u64,
+}
+
+fn run(data: &Path, script: &Path, connection: &str) -> Ended {
+    let mut args = vec!["run", script.to_str().unwrap(), "--connection", connection, "--json"];
+    args.extend(TIGHT);
+    let output = terapi(data, &args);
+    assert!(output.status.code().is_some_and(|code| code < 3), "{}: the process died: {output:?}", script.display());
+    match serde_json::from_slice::<Value>(&output.stdout) {
+        Ok(run) => {
+            let outcome = &run["outcome"];
+            let word = outcome["status"].as_str().unwrap_or_else(|| panic!("{run}"));
+            Ended {
+                word: if word == "succeeded" { "ok" } else { word }.to_owned(),
+                code: outcome["code"].as_str().unwrap_or_default().to_owned(),
+                message: format!("{}\n{}", outcome["message"].as_str().unwrap_or_default(), outcome["details"]),
+                added: run["changes"]["added"].as_u64().unwrap_or_default(),
+            }
+        }
+        Err(_) => Ended { word: "refused".to_owned(), code: String::new(), message: text(&output), added: 0 },
+    }
+}
+
+/// `FILE:LINE` of the mark, and the line.
+fn mark(script: &Path, at: &str) -> (String, Option<String>) {
+    if at.contains(':') {
+        return (at.to_owned(), None);
+    }
+    let source = String::from_utf8_lossy(&std::fs::read(script).unwrap()).into_owned();
+    let (index, line) = source.lines().enumerate().find(|(_, line)| line.contains("// <-")).unwrap();
+    (format!("{at}:{}", index + 1), line.split("// <-").next().map(|line| line.trim().to_owned()))
+}
+
+/// Whether the place is in the text, and not as the beginning of another number.
+fn points_to(text: &str, place: &str) -> bool {
+    text.match_indices(place).any(|(at, _)| !text[at + place.len()..].starts_with(|next: char| next.is_ascii_digit()))
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(1_000).collect()
+}
+
+impl Expected {
+    /// What is not as it should be.
+    fn differences(&self, data: &Path, script: &Path, connection: &str) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for _ in 0..self.runs {
+            let ended = run(data, script, connection);
+            let Ended { word, code, message, added } = &ended;
+            if !self.outcome.all().contains(word) {
+                wrong.push(format!("{word} ({code}), not {:?}: {}", self.outcome.all(), shown(message)));
+                continue;
+            }
+            // Ours, not the script's.
+            if code == "internal" || message.contains("panicked at") {
+                wrong.push(format!("an error of Terapi itself: {}", shown(message)));
+            }
+            wrong.extend(
+                self.absent
+                    .iter()
+                    .filter(|part| message.contains(*part))
+                    .map(|part| format!("has {part:?}: {message}")),
+            );
+            match word.as_str() {
+                "stopped" if !self.code.is_empty() && !self.code.contains(code) => {
+                    wrong.push(format!("{code}, not one of {:?}: {}", self.code, shown(message)));
+                }
+                "refused" | "failed" => {
+                    for part in self.message.iter().filter(|part| !message.contains(*part)) {
+                        wrong.push(format!("no {part:?} in: {}", shown(message)));
+                    }
+                    if let Some(at) = &self.at {
+                        let (place, line) = mark(script, at);
+                        if !points_to(message, &place) {
+                            wrong.push(format!("no {place} in: {}", shown(message)));
+                        } else if line.is_some_and(|line| !message.contains(&line)) {
+                            wrong.push(format!("the author's line is not in: {}", shown(message)));
+                        }
+                    }
+                }
+                "ok" => wrong.extend(self.wrong_records(data, connection, *added)),
+                _ => {}
+            }
+        }
+        wrong
+    }
+
+    fn wrong_records(&self, data: &Path, connection: &str, added: u64) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let count: u64 = self.count.values().sum();
+        if count != 0 && count != added {
+            wrong.push(format!("{added} records, not {count}"));
+        }
+        for model in self.records.keys().chain(self.data.keys()) {
+            let read = terapi(data, &["records", model, "--connection", connection, "--json"]);
+            let page: Value = serde_json::from_slice(&read.stdout).unwrap_or_else(|_| panic!("{read:?}"));
+            let there: Vec<&Value> = page["records"].as_array().unwrap().iter().collect();
+            if let Some(ids) = self.records.get(model) {
+                let mut found: Vec<_> = there.iter().map(|record| record["id"].as_str().unwrap().to_owned()).collect();
+                found.sort();
+                if found != *ids {
+                    wrong.push(format!("records {found:?}, not {ids:?}"));
+                }
+            }
+            if let Some(rows) = self.data.get(model) {
+                let found: Vec<_> = there.iter().map(|record| &record["data"]).collect();
+                if found.len() != rows.len() || !rows.iter().all(|row| found.contains(&row)) {
+                    wrong.push(format!("records {found:?}, not {rows:?}"));
+                }
+            }
+        }
+        wrong
+    }
+}
+
+/// Those whose first expected outcome is this one. A script that is fine runs after each tenth, on the same data.
+fn bad_scripts(outcome: &str) {
+    let text = std::fs::read_to_string(folder("bad/expect.json")).unwrap();
+    let expected: BTreeMap<String, Expected> = serde_json::from_str(&text).unwrap();
+    let data = data_directory();
+    let mut wrong = String::new();
+    let of_this = expected.iter().filter(|(_, expected)| expected.outcome.all()[0] == outcome);
+    let mut number = 0;
+    for (file, expected) in of_this {
+        number += 1;
+        let script = folder("bad").join(file);
+        for difference in expected.differences(data.path(), &script, &format!("c{number}")) {
+            writeln!(wrong, "{file}: {difference}\n").unwrap();
+        }
+        if number % 10 == 0 {
+            let fine = run(data.path(), &folder("bad/kept-between-runs.ts"), &format!("after-{number}"));
+            assert_eq!(fine.word, "ok", "after {file}: {}", fine.message);
+        }
+    }
+    assert!(number > 0, "there are none");
+    assert!(wrong.is_empty(), "of {number}:\n{wrong}");
+}
+
+#[test]
+fn scripts_that_cannot_be_built_or_described_are_refused_with_the_line() {
+    bad_scripts("refused");
+}
+
+#[test]
+fn scripts_that_fail_say_why_and_where() {
+    bad_scripts("failed");
+}
+
+#[test]
+fn scripts_that_do_not_end_are_stopped() {
+    bad_scripts("stopped");
+}
+
+#[test]
+fn scripts_that_only_look_odd_run() {
+    bad_scripts("ok");
+}
+
+#[test]
+fn every_bad_script_has_its_expectation() {
+    let text = std::fs::read_to_string(folder("bad/expect.json")).unwrap();
+    let expected: BTreeMap<String, Value> = serde_json::from_str(&text).unwrap();
+    let there = files(&folder("bad")).into_iter().filter(|path| path.parent() == Some(&folder("bad")));
+    let scripts: Vec<String> = there.map(|path| name(&path).to_owned()).filter(|name| name != "expect.json").collect();
+    assert_eq!(scripts, expected.keys().cloned().collect::<Vec<_>>());
+}
+
+#[test]
+fn large_sources_are_built_or_refused_and_never_kill() {
+    const HEAD: &str = "import { createSync, z } from 'terapi';\n";
+    const TAIL: &str =
+        "\nexport default createSync({ models: { Row: z.object({ id: z.string() }) }, exec: async () => {} });\n";
+    let data = data_directory();
+    let row = "{ id: 'abcdefghijklmnop', n: 12345 },";
+    let sources = [
+        ("one-line", format!("const rows = [{}];", row.repeat((1 << 20) / row.len())), &["ok", "refused"][..]),
+        ("many-lines", "\n".repeat(1 << 20), &["ok", "refused"]),
+        ("comment", format!("/*{}*/", "x".repeat(1 << 20)), &["ok", "refused"]),
+        ("template", format!("const text = `{}`;", "${1}".repeat(100_000)), &["ok", "refused"]),
+        ("nested-arrays", format!("const deep = {}{};", "[".repeat(200_000), "]".repeat(200_000)), &["refused"]),
+        ("nested-calls", format!("const deep = {}1{};", "f(".repeat(50_000), ")".repeat(50_000)), &["refused"]),
+        ("nested-types", format!("type Deep = {}1{};", "A<".repeat(100_000), ">".repeat(100_000)), &["refused", "ok"]),
+        ("nested-blocks", format!("{}{}", "{".repeat(100_000), "}".repeat(100_000)), &["refused"]),
+        ("long-sum", format!("const sum = {}1;", "1+".repeat(200_000)), &["refused", "ok"]),
+        ("long-chain", format!("const chain = (globalThis as any){};", "?.a".repeat(100_000)), &["refused", "ok"]),
+        ("else-ifs", format!("if (0) {{}} {}", "else if (0) {} ".repeat(50_000)), &["refused", "ok"]),
+        ("arrows", format!("const f = {}1;", "() => ".repeat(50_000)), &["refused", "ok"]),
+        ("unclosed", "(".repeat(1 << 20), &["refused"]),
+        ("names", (0..50_000).fold(String::new(), |text, n| text + &format!("const a{n} = {n};")), &["ok", "refused"]),
+        ("long-name", format!("const {} = 1;", "a".repeat(1 << 20)), &["ok", "refused"]),
+        ("thirty-megabytes", format!("const x = '{}';", "x".repeat(30 << 20)), &["refused"]),
+    ];
+    for (name, source, right) in sources {
+        let file = data.path().join(format!("{name}.ts"));
+        std::fs::write(&file, format!("{HEAD}{source}{TAIL}")).unwrap();
+        let ended = run(data.path(), &file, name);
+        assert!(right.contains(&ended.word.as_str()), "{name}: {} {}", ended.word, shown(&ended.message));
+    }
+}
