@@ -4,7 +4,7 @@ export default createSync({
     models: { Row: z.object({ id: z.string() }) },
     exec: async (terapi: any) => {
         const a = 1;
-        const a = 2;   // <-
+        const a = 2;
         return a;
     }
 });

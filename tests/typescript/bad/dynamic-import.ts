@@ -4,6 +4,6 @@ export default createSync({
     models: { Row: z.object({ id: z.string() }) },
     exec: async (terapi: any) => {
         const name = 'node:' + 'fs';
-        await import(name);   // <-
+        await import(name);
     }
 });

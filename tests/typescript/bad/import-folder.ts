@@ -1,3 +1,3 @@
 import { createSync, z } from 'terapi';
-import x from './missing-export';   // <-
+import x from './no-index';   // <-
 export default createSync({ models: { Row: z.object({ id: z.string() }) }, exec: async () => x });
