@@ -38,7 +38,9 @@ const sync = createSync({
         equal(await nango.getCheckpoint(), null, 'no checkpoint after clearing');
 
         // Records, through JSON
+        await nango.batchSave([{ id: 'old-1', name: 'O1' }, { id: 'old-2', name: 'O2' }, { id: '1', name: 'A' }], 'Person');
         await nango.trackDeletesStart('Person');
+        // Open already: nothing happens.
         await nango.trackDeletesStart('Person');
         await nango.batchSave([], 'Person');
         class Named {

@@ -125,7 +125,7 @@ function flat(checkpoint) {
 /** The object that a script is called with, and what it did. */
 export class Calls {
   ActionError = ActionError;
-  done = { batchSave: {}, batchDelete: {}, batchUpdate: {}, saveCheckpoint: [], trackDeletesEnd: {}, updateMetadata: [], log: [], waits: [] };
+  done = { batchSave: {}, batchDelete: {}, batchUpdate: {}, saveCheckpoint: [], clearCheckpoint: 0, trackDeletesEnd: {}, updateMetadata: [], log: [], waits: [] };
 
   constructor(recording) {
     this.given = recording.nango ?? {};
@@ -172,7 +172,7 @@ export class Calls {
 
   async *paginate(given) {
     const config = { ...given, method: given.method ?? 'GET' };
-    const paginate = { ...this.given.pagination, ...given.paginate };
+    const paginate = { ...this.given.getConnection?.pagination, ...given.paginate };
     const inBody = paginate.in_body ?? !['GET', 'DELETE'].includes(config.method.toUpperCase());
     const place = inBody ? 'data' : 'params';
     if (paginate.limit !== undefined && !paginate.limit_name_in_request) throw new Error('limit needs limit_name_in_request');
@@ -282,7 +282,7 @@ export class Calls {
 
   async clearCheckpoint() {
     this.checkpoint = null;
-    this.done.saveCheckpoint.push(null);
+    this.done.clearCheckpoint += 1;
   }
 
   async getMetadata() {

@@ -61,6 +61,7 @@ function differences(recording, calls, output, error) {
     }
   }
   compare('saveCheckpoint', nango.saveCheckpoint, calls.done.saveCheckpoint);
+  compare('clearCheckpoint', nango.clearCheckpoint, calls.done.clearCheckpoint);
   compare('updateMetadata', nango.updateMetadata, calls.done.updateMetadata);
   compare('log', nango.log, calls.done.log);
   compare('output', recording.output, output);
