@@ -30,10 +30,6 @@ const sync = createSync({
         equal(await nango.getCheckpoint(), { at: 'a', page: 1, done: false }, 'the checkpoint at the start');
         await nango.saveCheckpoint({ at: '2026-01-01', page: 2, done: false });
         equal(await nango.getCheckpoint(), { at: '2026-01-01', page: 2, done: false }, 'the checkpoint that was saved');
-        for (const wrong of [{ deep: { a: 1 } }, { list: [1] }, { none: null }]) {
-            await rejected((nango as any).saveCheckpoint(wrong), `a checkpoint that is not flat: ${JSON.stringify(wrong)}`);
-        }
-        equal(await nango.getCheckpoint(), { at: '2026-01-01', page: 2, done: false }, 'the checkpoint after a refused one');
         await nango.clearCheckpoint();
         equal(await nango.getCheckpoint(), null, 'no checkpoint after clearing');
 
