@@ -1,2 +1,2 @@
-import { createSync, createEverything, z } from 'terapi';   // <-
+import { createSync, createEverything, z } from 'terapi';
 export default createSync({ models: { Row: z.object({ id: z.string() }) }, exec: async () => createEverything() });
