@@ -112,7 +112,7 @@ export default createAction({
 
         // Operators and syntax
         const nested: { a?: { b?: (() => string) | null; c?: string[] } } = { a: { b: null } };
-        equal([nested.a?.b?.(), nested.a?.c?.[0], nested?.['a']?.b ?? 'none', 0 || 'or', 0 ?? 'nullish'], [undefined, undefined, 'none', 'or', 0], 'optional chaining');
+        equal([nested.a?.b?.(), nested.a?.c?.[0], nested?.['a']?.b ?? 'none', 0 || 'or', (0 as number | null) ?? 'nullish'], [undefined, undefined, 'none', 'or', 0], 'optional chaining');
         let assigned: string | undefined;
         assigned ??= 'set';
         assigned &&= `${assigned}!`;
@@ -122,7 +122,7 @@ export default createAction({
         const [first = 9, , third, ...others] = [undefined, 2, 3, 4, 5];
         equal([a, rest, first, third, others], [1, { b: 2, c: 3 }, 9, 3, [4, 5]], 'destructuring');
         const key = 'computed';
-        equal({ [key]: 1, [`${key}2`]: 2, ...{ spread: true }, ...(null as any), ...(false && { no: 1 }) }, { computed: 1, computed2: 2, spread: true }, 'object literals');
+        equal({ [key]: 1, [`${key}2`]: 2, ...{ spread: true }, ...(null as any), ...((nested.a === undefined && { no: 1 }) as object) }, { computed: 1, computed2: 2, spread: true }, 'object literals');
         outer: for (const i of [1, 2, 3]) {
             for (const j of [1, 2, 3]) {
                 if (j === 2) continue outer;
@@ -146,7 +146,7 @@ export default createAction({
 
         // The library
         equal([[3, 1, 2].toSorted(), [1, 2, 3].at(-1), [[1], [2, [3]]].flat(2), [1, 2, 3].findLast((n) => n < 3), Array.from({ length: 3 }, (_, i) => i), [1, 2].includes(2), Array.from(new Set([1, 1, 2]))], [[1, 2, 3], 3, [1, 2, 3], 2, [0, 1, 2], true, [1, 2]], 'arrays');
-        equal([Object.entries({ a: 1 }), Object.assign({}, { a: 1 }), Object.hasOwn({ a: 1 }, 'a'), Object.fromEntries(new Map([['k', 1]])), Object.groupBy ? 'yes' : 'no'].slice(0, 4), [[['a', 1]], { a: 1 }, true, { k: 1 }], 'objects');
+        equal([Object.entries({ a: 1 }), Object.assign({}, { a: 1 }), Object.hasOwn({ a: 1 }, 'a'), Object.fromEntries(new Map([['k', 1]]))], [[['a', 1]], { a: 1 }, true, { k: 1 }], 'objects');
         equal(['abc'.padStart(5, '-'), ' x '.trim(), 'abc'.slice(-2), 'a,b'.split(','), 'Straße'.toUpperCase(), 'é'.normalize('NFD').length, 'ab'.localeCompare('ac') < 0, '😀'.codePointAt(0), [...'a😀'].length, 'x'.repeat(3)], ['--abc', 'x', 'bc', ['a', 'b'], 'STRASSE', 2, true, 128512, 2, 'xxx'], 'strings');
         equal([(1234.5678).toFixed(2), parseInt('12px', 10), Number('0x1f'), Number.parseFloat('1.5e3'), Math.max(...[1, 5, 3]), Number.isInteger(5.0), (255).toString(16), Math.trunc(-1.5), isNaN(Number('x'))], ['1234.57', 12, 31, 1500, 5, true, 'ff', -1, true], 'numbers');
         equal(JSON.stringify({ u: undefined, f: () => 1, n: NaN, d: new Date(0), nested: [undefined, Infinity] }), '{"n":null,"d":"1970-01-01T00:00:00.000Z","nested":[null,null]}', 'JSON');

@@ -18,6 +18,6 @@ export default createSync({
     models: { Item, Unused: z.object({ id: z.string() }) },
     exec: async (nango) => {
         const { data } = await nango.get<{ n: number }[]>({ endpoint: '/items' });
-        await nango.batchSave<z.infer<typeof Item>>(data.map(({ n }) => ({ id: `${n}`, n })), 'Item');
+        await nango.batchSave(data.map(({ n }) => ({ id: `${n}`, n })), 'Item');
     }
 });

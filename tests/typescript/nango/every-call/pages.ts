@@ -102,7 +102,7 @@ const sync = createSync({
         // by hand, and stopped half-way
         const pages = nango.paginate<Row>({ endpoint: '/cursor', params: { q: 'x' }, paginate: { type: 'cursor', cursor_name_in_request: 'c', cursor_path_in_response: 'meta.next', response_path: 'rows', limit: 2, limit_name_in_request: 'n' } });
         const first = await pages.next();
-        equal([first.done, first.value.length], [false, 2], 'next()');
+        equal([first.done, first.value?.length], [false, 2], 'next()');
         for await (const page of nango.paginate<Row>({ endpoint: '/stopped', paginate: { type: 'link', link_rel_in_response_header: 'next' } })) {
             equal(page.length, 1, 'the page before the break');
             break;

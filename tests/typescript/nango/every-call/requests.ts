@@ -50,7 +50,7 @@ const sync = createSync({
 
         // Errors.
         const error = await rejected(nango.get({ endpoint: '/missing' }), 'a 404');
-        ok(error instanceof Error, 'an error is an Error');
+        equal(error instanceof Error, true, 'an error is an Error');
         equal(error.response.status, 404, 'error.response.status');
         equal(error.response.data, { code: 'nope' }, 'error.response.data');
         equal(error.response.headers['x-request-id'], 'r1', 'error.response.headers');
