@@ -21,14 +21,14 @@ use crate::sandbox::{Cassette, Difference, LimitOverrides, ReplayReport, Script}
     after_help = "A file needs no deployment, and nothing leaves the sandbox unless you allow it. Where there is a \
 connection of that name, what its integration allows is allowed, and its credential is used. On a server a name \
 triggers the sync. Example:
-  terapi run github-issues.wasm --connection acme --config '{\"repository\": \"rust-lang/cargo\"}' \\
+  terapi run github-issues.ts --connection acme --config '{\"repository\": \"rust-lang/cargo\"}' \\
       --allow-host api.github.com
 
 A recording (--record) keeps every host call of the run with its answer, what clocks and random numbers gave, and what
 the run began with. It holds no credential, but whatever the API answered. --replay runs the script on it, offline, and
 ends at the first thing that it does otherwise: with exit code 1. So you see what a change to a script changes:
-  terapi run github-issues.wasm --connection acme --record issues.cassette
-  terapi run github-issues.wasm --replay issues.cassette"
+  terapi run github-issues.ts --connection acme --record issues.cassette
+  terapi run github-issues.ts --replay issues.cassette"
 )]
 pub(super) struct Run {
     #[command(flatten)]

@@ -107,7 +107,7 @@ pub async fn against(
     let exchanges = Arc::new(Exchanges::of(&recorded, path)?);
     let connection: ConnectionName = CONNECTION.parse()?;
     let mut execution = Execution::new(Arc::clone(script), connection.clone());
-    execution.connection_facts = recorded.connection_facts(&connection).into();
+    execution.connection_facts = Some(recorded.connection_facts(&connection).into());
     execution.policy.base_url = execution.policy.base_url.or_else(|| NOWHERE.parse().ok());
     execution.egress = Some(Egress::answered_by(Arc::clone(&exchanges) as _)?);
     execution.guard.allow = true;
