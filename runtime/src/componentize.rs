@@ -86,7 +86,7 @@ pub fn componentize(module: CoreModule) -> Result<Vec<u8>, ComponentizeError> {
         .and_then(|encoder| {
             encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)
         })
-        .and_then(|encoder| encoder.encode())
+        .and_then(wit_component::ComponentEncoder::encode)
         .map_err(|error| mismatch(&format_args!("{error:#}")))
 }
 

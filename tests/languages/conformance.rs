@@ -3,6 +3,7 @@
 //! Rust and TypeScript are always there. Python and C need tools that a plain `cargo test` does not: `.ci/languages` builds
 //! their components and names them in the environment.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::{Path, RawQuery, State};
@@ -95,7 +96,7 @@ fn ascii(text: &str) -> String {
         match u8::try_from(unit) {
             Ok(byte @ (b'"' | b'\\' | b'/')) => out.extend(['\\', byte as char]),
             Ok(byte @ 0x20..=0x7e) => out.push(byte as char),
-            _ => out.push_str(&format!("\\u{unit:04X}")),
+            _ => write!(out, "\\u{unit:04X}").unwrap(),
         }
     }
     out + "\""

@@ -1,6 +1,7 @@
 //! Scripts that are text: TypeScript and JavaScript, without anything installed.
 
 mod builds;
+mod corpus;
 mod refusals;
 mod runs;
 mod uploads;

@@ -352,7 +352,8 @@ fn check_surface(surface: &Surface) -> Result<Kind, ScriptError> {
             continue;
         }
         let dead_socket = whole_library && socket(import).is_some_and(|name| SOCKETS.contains(&name));
-        if !dead_socket && !(WASI.iter().any(|prefix| name.starts_with(prefix)) && version.starts_with("0.2.")) {
+        let wasi = version.starts_with("0.2.") && WASI.iter().any(|prefix| name.starts_with(prefix));
+        if !dead_socket && !wasi {
             forbidden.push(import.clone());
         }
     }
