@@ -20,6 +20,11 @@ pub(super) fn is_text_file(path: &str) -> bool {
     Path::new(path).extension().and_then(|it| it.to_str()).is_some_and(|it| TEXT.contains(&it))
 }
 
+/// Whether a file can be a module of a script.
+fn is_module_file(path: &Path) -> bool {
+    path.extension().is_some_and(|it| it == "json") || path.to_str().is_some_and(is_text_file)
+}
+
 /// Reads a script: a component, or a text with all files that it imports.
 pub(super) fn read(path: &str) -> Result<ScriptFile, Failed> {
     let bytes = std::fs::read(path).map_err(Failed::io(format_args!("read the script {path}")))?;
@@ -74,7 +79,8 @@ impl Found {
             let Ok(specifiers) = imports(&plain_name(&path), &text) else { continue };
             for specifier in specifiers.iter().filter(|it| external(it) == Import::Path) {
                 let folder = path.parent().unwrap_or(Path::new(""));
-                let target = candidates(specifier).into_iter().map(|it| tidy(&folder.join(it))).find(|it| it.is_file());
+                let mut paths = candidates(specifier).into_iter().map(|it| tidy(&folder.join(it)));
+                let target = paths.find(|path| is_module_file(path) && path.is_file());
                 let Some(target) = target.filter(|target| self.files.iter().all(|(known, _)| known != target)) else {
                     continue;
                 };

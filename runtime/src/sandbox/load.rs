@@ -18,6 +18,7 @@ use super::tape::{Doors, door};
 use super::{Sandbox, Stop, text};
 use crate::ids::ScriptHash;
 use crate::run::{RunKind, StopReason};
+use crate::scheduler::Schedule;
 use crate::script::javascript::{Built, is_text};
 use crate::script::{Manifest, Model, ScriptError, SourceError, SyncMode, check_header};
 use crate::store::canonical;
@@ -274,10 +275,11 @@ impl Sandbox {
             };
             Ok(manifest.map(|manifest| (kind, manifest)))
         };
-        let explain = |message: String| text.as_deref().map_or(message.clone(), |built| built.explain(&message));
         match super::guarded(work, &guest.turns, timeout, &tokio_util::sync::CancellationToken::new()).await {
             Ok(Err(ScriptError::Source(SourceError::Load(message)))) => {
-                Err(SourceError::Load(explain(super::outcome::cut(message))).into())
+                let message = super::outcome::cut(message);
+                let explained = text.as_deref().map(|built| built.explain_load(&message));
+                Err(SourceError::Load(explained.unwrap_or(message)).into())
             }
             Ok(described) => described,
             Err(stop) => {
@@ -394,7 +396,7 @@ fn from_sync(manifest: types::SyncManifest) -> Result<Manifest, ScriptError> {
         description: manifest.description,
         mode: Some(mode),
         models: models(manifest.models)?,
-        frequency: manifest.frequency,
+        frequency: frequency(manifest.frequency)?,
         auto_start: manifest.auto_start,
         base_url: base_url(manifest.base_url)?,
         hosts: hosts(manifest.hosts)?,
@@ -449,6 +451,13 @@ fn models(given: Vec<types::Model>) -> Result<Vec<Model>, ScriptError> {
         models.push(Model { name, schema, ignore: model.ignore });
     }
     Ok(models)
+}
+
+fn frequency(given: Option<String>) -> Result<Option<String>, ScriptError> {
+    if let Some(Err(error)) = given.as_deref().map(str::parse::<Schedule>) {
+        return Err(ScriptError::Manifest(format!("its frequency: {error}")));
+    }
+    Ok(given)
 }
 
 fn hosts(given: Vec<String>) -> Result<Vec<String>, ScriptError> {

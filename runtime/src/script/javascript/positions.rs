@@ -6,7 +6,8 @@ use std::sync::Arc;
 use oxc_sourcemap::Token;
 
 use super::build::Built;
-use super::error::excerpt;
+use super::error::{Finding, excerpt};
+use super::resolve::join;
 
 /// A module as the engine is given it, and where what came from.
 #[derive(Debug)]
@@ -16,6 +17,24 @@ pub(super) struct BuiltModule {
     pub(super) source: Arc<str>,
     /// In the order of the code.
     pub(super) places: Vec<Place>,
+    pub(super) named: Vec<Named>,
+}
+
+/// A name that a module wants of another.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) name: String,
+    /// The specifier as it was built: exact.
+    pub(super) from: String,
+    /// Where in the source.
+    pub(super) offset: usize,
+}
+
+impl Named {
+    /// The module that it is wanted of, by its name, for the one that wants it.
+    pub(super) fn module(&self, wanted_by: &str) -> String {
+        if self.from.starts_with('.') { join(wanted_by, &self.from).unwrap_or_default() } else { self.from.clone() }
+    }
 }
 
 /// Where a place of the code comes from; lines and columns from 0 on.
@@ -62,6 +81,26 @@ impl Built {
     /// The same, with the author's line below that of the first place.
     pub(crate) fn explain(&self, text: &str) -> String {
         self.map(text, true)
+    }
+
+    /// Why the engine does not load the script. What it cannot place, a name that a module does not export, is placed here.
+    pub(crate) fn explain_load(&self, text: &str) -> String {
+        self.missing_export(text).map_or_else(|| self.explain(text), |finding| finding.to_string())
+    }
+
+    fn missing_export(&self, text: &str) -> Option<Finding> {
+        let (name, rest) = text.split_once("export '")?.1.split_once("' in module '")?;
+        let (module, _) = rest.split_once('\'')?;
+        let ours = self.modules.iter().any(|it| it.name == module);
+        self.modules.iter().find_map(|by| {
+            let wanted = by.named.iter().find(|named| {
+                let from = named.module(&by.name);
+                named.name == name && if ours { from == module } else { !named.from.starts_with('.') }
+            })?;
+            let what = if ours { module } else { &wanted.from };
+            let message = format!("'{what}' exports no {name}");
+            Some(Finding::at(&by.name, &by.source, wanted.offset, message))
+        })
     }
 
     fn map(&self, text: &str, show: bool) -> String {

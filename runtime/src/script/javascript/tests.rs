@@ -217,6 +217,71 @@ fn places_in_what_was_built_are_found_in_the_source_with_the_line() {
     assert_eq!(built.places("./boom.ts:2:1"), "./boom.ts:2:22");
 }
 
+#[test]
+fn a_name_that_a_module_does_not_export_is_told_where_it_is_imported() {
+    let modules = [
+        (
+            "a/main.ts",
+            "import { z } from 'zod';\nimport { x } from 'terapi';\nimport two, { one } from '../b.js';\nz; x; one; two;",
+        ),
+        ("b.ts", "export { one } from './c.js';"),
+        ("c.ts", "export const three = 3;"),
+    ];
+    let built = build(&source(&modules)).unwrap();
+    let told = |text: &str| built.explain_load(text);
+    let of_sdk = told("SyntaxError: Could not find export 'x' in module 'terapi:sdk/terapi.js'\n    at native");
+    assert_eq!(of_sdk, "a/main.ts:2:10: 'terapi' exports no x\n  2 | import { x } from 'terapi';\n    |          ^");
+    assert!(
+        told("Could not find export 'default' in module 'b.ts'")
+            .starts_with("a/main.ts:3:8: 'b.ts' exports no default")
+    );
+    assert!(told("Could not find export 'one' in module 'c.ts'").starts_with("b.ts:1:10: 'c.ts' exports no one"));
+    for other in ["Could not find export 'y' in module 'c.ts'", "export '", "export 'one' in module '"] {
+        assert_eq!(told(other), other);
+    }
+}
+
+#[test]
+fn types_that_are_passed_on_like_values_do_no_harm() {
+    let modules = [
+        (
+            "main.ts",
+            "import { Issue, State, make, Both } from './all.js';\nexport const x: Issue = make(State.Open); Both;",
+        ),
+        (
+            "all.ts",
+            "export { Issue, State, Both } from './types.js';\nimport { Row } from './types.js';\nexport { Row };\nexport * from './make.js';",
+        ),
+        (
+            "types.ts",
+            "export interface Issue { a: 1 }\nexport enum State { Open }\ntype Row = 1;\nexport { Row };\nexport type Both = 1;\n\
+             export const { Both } = { Both: 1 };",
+        ),
+        ("make.ts", "import type { Issue } from './types.js'; export const make = (x: unknown) => x as Issue;"),
+    ];
+    let built = build(&source(&modules)).unwrap();
+    let code: Vec<&str> = built.modules().map(|(_, code)| code).collect();
+    assert!(!code[0].contains("Issue") && !code[3].contains("import"), "{code:?}");
+    let types = code[2];
+    assert!(types.contains(" as Issue }") && types.contains(" as Row }"), "{types}");
+    assert!(!types.contains(" as Both }") && !types.contains(" as State }"), "{types}");
+}
+
+#[test]
+fn what_cannot_be_known_before_it_runs_is_refused_with_its_place() {
+    let error = refused(&[("a.ts", "const name = './b.js';\nawait import(name);")]);
+    assert_eq!(error.code(), "unsupported-syntax", "{error}");
+    assert!(error.to_string().starts_with("a.ts:2:7: an import names its module by a text"), "{error}");
+    let error = refused(&[("a.ts", "x;\n/(unclosed/.test('')")]);
+    assert_eq!(error.code(), "syntax-error", "{error}");
+    assert!(error.to_string().starts_with("a.ts:2:"), "{error}");
+    for nested in ["(", "(?=", "(?:"] {
+        let text = format!("/{}{}/", nested.repeat(40_000), ")".repeat(40_000));
+        build(&source(&[("a.ts", &text)])).unwrap();
+    }
+    build(&source(&[("a.ts", &format!("/{}{}/v", "[".repeat(40_000), "]".repeat(40_000)))])).unwrap();
+}
+
 /// Kinds of nesting: what opens, what stands in the middle, what closes.
 const NESTING: &[(&str, &str, &str)] = &[
     ("(", "1", ")"),
