@@ -2,14 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
 
 use super::source::{self, is_text_file};
 use super::{Context, Failed, output, script};
-use crate::clock::SystemClock;
-use crate::sandbox::{Sandbox, bytes, stand_alone};
+use crate::sandbox::{bytes, stand_alone};
 
 /// Check a script in TypeScript or JavaScript, or make a component of it that stands alone
 #[derive(Debug, Args)]
@@ -39,8 +37,7 @@ impl Build {
             )));
         }
         let file = source::read(&self.file)?;
-        let sandbox = Sandbox::new(1, Arc::new(SystemClock))?;
-        let loaded = sandbox.load(file.bytes.clone()).await?;
+        let loaded = context.workshop().runtime().load(file.bytes.clone()).await?;
         let type_errors = if self.no_types { Vec::new() } else { type_errors(Path::new(&self.file)) };
         for line in &type_errors {
             anstream::eprintln!("warning: {}", output::printable(line));

@@ -6,9 +6,8 @@ use clap::Args;
 
 use super::args::read_script;
 use super::{Context, Failed, output, script};
-use crate::clock::SystemClock;
 use crate::ids::ScriptHash;
-use crate::sandbox::{Sandbox, bytes};
+use crate::sandbox::bytes;
 
 /// Show what a script describes, imports and exports
 #[derive(Debug, Args)]
@@ -21,9 +20,8 @@ impl Inspect {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode, Failed> {
         let file = read_script(&self.file)?;
         let (size, hash) = (file.len() as u64, ScriptHash::of(&file));
-        // Looks at a file only; needs no data directory.
-        let sandbox = Sandbox::new(1, std::sync::Arc::new(SystemClock))?;
-        let (surface, loaded) = sandbox.inspect(file).await?;
+        // Looks at a file only; needs no data directory, but takes from one what is compiled already.
+        let (surface, loaded) = context.workshop().runtime().inspect(file).await?;
         if context.json {
             let (manifest, refused) = match &loaded {
                 Ok(script) => (Some(&script.manifest), None),

@@ -6,7 +6,6 @@ use super::syncs::manifest_of;
 use super::{Runtime, RuntimeError, lock};
 use crate::ids::{IntegrationName, ScriptHash, ScriptName};
 use crate::sandbox::{self, LimitOverrides};
-use crate::scheduler::Schedule;
 use crate::script::ScriptError;
 use crate::store::{Script, StoreError};
 
@@ -33,6 +32,14 @@ impl Runtime {
         Ok(Arc::clone(loaded.entry(hash).or_insert(script)))
     }
 
+    /// What a component imports and exports, also if it is none that could run here, and the script it makes or why not.
+    pub async fn inspect(
+        &self,
+        bytes: Vec<u8>,
+    ) -> Result<(sandbox::Surface, Result<Arc<sandbox::Script>, ScriptError>), RuntimeError> {
+        Ok(self.shared.sandbox()?.inspect(bytes).await?)
+    }
+
     fn loaded(&self, hash: &ScriptHash) -> Option<Arc<sandbox::Script>> {
         lock(&self.shared.loaded).get(hash).cloned()
     }
@@ -42,10 +49,6 @@ impl Runtime {
         let checked = upload.limits.as_ref().map_or(Ok(()), LimitOverrides::check);
         checked.map_err(|reason| RuntimeError::BadInput { what: "the limits", reason })?;
         let loaded = self.load(bytes.clone()).await?;
-        if let Some(frequency) = &loaded.manifest.frequency {
-            let checked = frequency.parse::<Schedule>();
-            checked.map_err(|error| ScriptError::Manifest(format!("its frequency: {error}")))?;
-        }
         let encode = |error: serde_json::Error| StoreError::Storage { doing: "encode a script", source: error.into() };
         let name = upload.name.unwrap_or_else(|| loaded.manifest.name.clone());
         let key = name.clone();
