@@ -1,4 +1,4 @@
-//! Dials by itself: what the standard library needs for that is imported, and no script gets it.
+//! Dials by itself: what the standard library needs for that is imported, and nothing is behind it.
 
 use terapi_guest::prelude::*;
 
@@ -8,9 +8,15 @@ struct Thing {
     id: String,
 }
 
+/// Whom to dial.
+#[data]
+struct Config {
+    address: String,
+}
+
 /// Dials by itself.
 #[sync(mode = "incremental", models = [Thing])]
-fn dialer(run: &Run) -> Result<()> {
-    std::net::TcpStream::connect(&*run.connection)?;
+fn dialer(run: &Run<Config>) -> Result<()> {
+    std::net::TcpStream::connect(&*run.config.address)?;
     Ok(())
 }
