@@ -21,6 +21,34 @@ fn the_engine_without_a_script_is_no_script() {
     });
 }
 
+/// The first script in TypeScript of a page.
+fn printed(page: &str) -> Vec<u8> {
+    let text = std::fs::read_to_string(format!("{}/../{page}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    text.split_once("```ts\n").unwrap().1.split_once("```").unwrap().0.as_bytes().to_vec()
+}
+
+#[test]
+fn the_script_in_the_readme_does_what_it_says() {
+    on_shared_bench(async |bench| {
+        let script = bench.load(printed("README.md")).await;
+        assert_eq!(script.manifest.frequency.as_deref(), Some("every 5 minutes"));
+        let run = async || {
+            let script = std::sync::Arc::clone(&script);
+            let mut execution = bench.execution_of(script, json!({ "repository": "octo/demo" }));
+            execution.connection = "readme".parse().unwrap();
+            bench.sync(execution).await.succeeded()
+        };
+        let first = run().await;
+        let (added, requests) = (first.run.changes.added, first.usage().http_requests);
+        assert!(added > 200 && requests > 2, "{added} records by {requests} requests");
+        // Now there is a date to ask with, since when nothing changed.
+        let second = run().await;
+        assert_eq!((second.usage().http_requests, second.usage().records), (1, 0));
+        let script = bench.load(printed("guest-sdk/typescript/README.md")).await;
+        assert_eq!(script.manifest.models.len(), 1);
+    });
+}
+
 #[test]
 fn a_component_that_stands_alone_does_what_its_text_does() {
     on_shared_bench(async |bench| {
