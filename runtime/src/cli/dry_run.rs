@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::run::{RunArgs, cancel_on_signal, watch_progress};
+use super::progress::watch_run;
+use super::run::{RunArgs, cancel_on_signal};
 use super::{Context, Failed, output, trigger};
 use crate::api::views::RunView;
 use crate::ids::Variant;
@@ -46,7 +47,7 @@ impl DryRun {
         let recorder = self.record.as_deref().map(Recorder::create).transpose()?;
         execution.recorder.clone_from(&recorder);
         cancel_on_signal(&execution);
-        let bar = watch_progress(execution.progress.subscribe());
+        let bar = watch_run(execution.progress.subscribe());
         let dry = runtime.dry_run(execution, input, reset).await;
         bar.abort();
         let dry = dry?;

@@ -23,6 +23,7 @@ mod key;
 mod log;
 mod logs;
 mod output;
+mod progress;
 mod records;
 mod replay;
 mod run;

@@ -1,24 +1,21 @@
 //! `terapi run`
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Method;
-use tokio::sync::watch;
 
 use super::args::{LimitArgs, SyncArgs, json_or_file, looks_like_file, read_script};
 use super::client::Content;
+use super::progress::watch_run;
 use super::{Context, Failed, call, output, trigger};
 use crate::api::views::{RunView, ScriptView};
 use crate::egress::HostPattern;
 use crate::ids::{ConnectionName, ScriptName, SyncKey, Variant};
 use crate::run::RunKind;
 use crate::runtime::{Execution, Runtime, RuntimeError};
-use crate::sandbox::{LimitOverrides, Progress, Recorder};
+use crate::sandbox::{LimitOverrides, Recorder};
 use crate::store::Reset;
 
 /// What to run, and how.
@@ -85,7 +82,7 @@ impl RunArgs {
             if let Some(mode) = self.reset(&execution) {
                 runtime.reset(self.key(&execution.name), mode).await?;
             }
-            let bar = watch_progress(execution.progress.subscribe());
+            let bar = watch_run(execution.progress.subscribe());
             let run = runtime.sync(execution).await;
             bar.abort();
             (run?, None)
@@ -262,43 +259,4 @@ pub(super) fn cancel_on_signal(execution: &Execution) {
             cancel.cancel();
         }
     });
-}
-
-/// A line that shows how far the run is, on a terminal.
-pub(super) fn watch_progress(mut progress: watch::Receiver<Progress>) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(async move {
-        if !std::io::stderr().is_terminal() {
-            return;
-        }
-        let bar = Hidden(ProgressBar::new_spinner());
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise}  {msg}") {
-            bar.0.set_style(style);
-        }
-        bar.0.enable_steady_tick(Duration::from_millis(100));
-        let start = std::time::Instant::now();
-        while progress.changed().await.is_ok() {
-            let now = *progress.borrow_and_update();
-            let changes = now.changes;
-            let records = changes.added + changes.updated + changes.unchanged + changes.deleted;
-            let rate = u128::from(records) * 1_000 / start.elapsed().as_millis().max(1);
-            bar.0.set_message(format!(
-                "{} pages, {} records, {} a second: {} added, {} updated, {} deleted",
-                output::count(now.pages),
-                output::count(records),
-                output::count(u64::try_from(rate).unwrap_or(u64::MAX)),
-                output::count(changes.added),
-                output::count(changes.updated),
-                output::count(changes.deleted)
-            ));
-        }
-    })
-}
-
-/// A bar that leaves no line behind, also when its task is aborted.
-pub(super) struct Hidden(pub(super) ProgressBar);
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
 }

@@ -1,16 +1,14 @@
 //! `terapi store`
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Method;
 
 use super::client::{Content, parse};
-use super::run::Hidden;
+use super::progress::Bar;
 use super::{Context, Failed, output};
 use crate::api::{PrunedView, RetentionView};
 use crate::config::units::parse_duration;
@@ -103,17 +101,17 @@ impl StoreCommand {
             Self::Verify => return verify(context),
             Self::Salvage { to } => salvage(context, &to)?,
             Self::Backup { to } => {
-                let bar = bar();
+                let bar = Bar::of_bytes();
                 let copied = embedded::backup(&context.store_dir(), &to, &mut |done, total| {
-                    show_progress(&bar, done, total);
+                    bar.show(done, total);
                 });
                 drop(bar);
                 say_copied(context, "backed up", &to, &copied?)?;
             }
             Self::Restore { from } => {
-                let bar = bar();
+                let bar = Bar::of_bytes();
                 let to = &context.store_dir();
-                let copied = embedded::restore(&from, to, &mut |done, total| show_progress(&bar, done, total));
+                let copied = embedded::restore(&from, to, &mut |done, total| bar.show(done, total));
                 drop(bar);
                 say_copied(context, "restored", to, &copied?)?;
             }
@@ -142,9 +140,9 @@ fn open(context: &Context) -> Result<EmbeddedStore, Failed> {
 }
 
 fn verify(context: &Context) -> Result<ExitCode, Failed> {
-    let bar = bar();
+    let bar = Bar::of_bytes();
     let options = StoreOptions::default();
-    let found = embedded::verify(&context.store_dir(), &options, &mut |done, total| show_progress(&bar, done, total));
+    let found = embedded::verify(&context.store_dir(), &options, &mut |done, total| bar.show(done, total));
     drop(bar);
     let found = found?;
     let whole = found.problems.count() == 0;
@@ -178,10 +176,9 @@ fn verify(context: &Context) -> Result<ExitCode, Failed> {
 }
 
 fn salvage(context: &Context, to: &Path) -> Result<(), Failed> {
-    let bar = bar();
+    let bar = Bar::of_bytes();
     let options = StoreOptions::default();
-    let report =
-        embedded::salvage(&context.store_dir(), to, &options, &mut |done, total| show_progress(&bar, done, total));
+    let report = embedded::salvage(&context.store_dir(), to, &options, &mut |done, total| bar.show(done, total));
     drop(bar);
     let report = report?;
     if context.json {
@@ -302,21 +299,4 @@ fn show_problems(problems: &Problems) {
     if problems.more_problems > 0 {
         anstream::println!("  and {} more", output::count(problems.more_problems));
     }
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn bar() -> Hidden {
-    if !std::io::stderr().is_terminal() {
-        return Hidden(ProgressBar::hidden());
-    }
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left") {
-        bar.set_style(style);
-    }
-    Hidden(bar)
-}
-
-fn show_progress(bar: &Hidden, done: u64, total: u64) {
-    bar.0.set_length(total);
-    bar.0.set_position(done);
 }

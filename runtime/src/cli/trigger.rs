@@ -1,16 +1,14 @@
 //! Asking for a run of a sync, and waiting for its end.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Method;
 use tokio::task::JoinHandle;
 
 use super::args::{SyncArgs, with_query};
 use super::client::{Client, Content, Page, parse};
-use super::run::Hidden;
+use super::progress::Line;
 use super::{Context, Failed, output};
 use crate::api::views::{RunView, SyncState, SyncView};
 use crate::api::{Trigger, Triggered};
@@ -94,22 +92,17 @@ impl Drop for Aborted {
 /// A line that shows how far the run is, on a terminal.
 fn watch(client: Client, path: String, before: u64) -> JoinHandle<()> {
     tokio::spawn(async move {
-        if !std::io::stderr().is_terminal() {
-            return;
-        }
-        let bar = Hidden(ProgressBar::new_spinner());
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise}  {msg}") {
-            bar.0.set_style(style);
-        }
-        bar.0.enable_steady_tick(Duration::from_millis(100));
-        let start = Instant::now();
+        let Some(line) = Line::on_terminal() else { return };
         loop {
             tokio::time::sleep(LOOK).await;
             let Ok(now) = client.get::<SyncView>(&path).await else { continue };
             let changed = changes(&now).saturating_sub(before);
-            let rate = u128::from(changed) * 1_000 / start.elapsed().as_millis().max(1);
-            let (state, changed) = (now.state.word(), output::count(changed));
-            bar.0.set_message(format!("{state}: {changed} changes, {rate} a second"));
+            line.show(&format!(
+                "{}: {} changes, {} a second",
+                now.state.word(),
+                output::count(changed),
+                line.rate(changed)
+            ));
         }
     })
 }

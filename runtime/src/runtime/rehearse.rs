@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio_util::sync::CancellationToken;
 
@@ -87,7 +88,10 @@ impl Runtime {
 
     /// This runtime, on that store.
     fn on(&self, store: Arc<Rehearsal>) -> Self {
-        Self::new(self.name.clone(), store, Arc::clone(&self.shared))
+        let runtime = Self::new(self.name.clone(), store, Arc::clone(&self.shared));
+        // Nothing gets old here, and there is nothing to be forgotten: the next housekeeping is never.
+        runtime.kept_house_at.store(u64::MAX, Ordering::Relaxed);
+        runtime
     }
 }
 
