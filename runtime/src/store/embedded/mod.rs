@@ -53,6 +53,7 @@ mod stats;
 mod streams;
 mod survey;
 mod syncs;
+mod unseen;
 mod verify;
 mod watch;
 
