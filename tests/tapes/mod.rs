@@ -2,9 +2,11 @@
 
 mod command;
 mod dry_run;
+mod matching;
 mod nango;
 mod record;
 mod replay;
+mod trial;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -91,11 +91,11 @@ async fn load(bench: &Bench, text: &str) -> Arc<Script> {
     bench.load(text.as_bytes().to_vec()).await
 }
 
-async fn against(bench: &Bench, text: &str, file: &Value) -> Trial {
+pub(super) async fn against(bench: &Bench, text: &str, file: &Value) -> Trial {
     tried(bench, text, file.to_string().as_bytes()).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
-async fn tried(bench: &Bench, text: &str, file: &[u8]) -> Result<Trial, RuntimeError> {
+pub(super) async fn tried(bench: &Bench, text: &str, file: &[u8]) -> Result<Trial, RuntimeError> {
     let workshop = Workshop::beside(&bench.runtime);
     trial::against(&workshop, &load(bench, text).await, Path::new("x.test.json"), file, &LimitOverrides::default())
         .await

@@ -54,8 +54,9 @@ mod trace;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderName};
 use tokio::time::{Instant, sleep};
 
 pub use self::breaker::Breaker;
@@ -83,9 +84,20 @@ pub struct Egress {
 
 /// Answers requests in place of the network: a recording does.
 pub trait Answers: Send + Sync {
-    /// The answer to a request. It is what the script asked for, before redirects and retries, without a credential; what
-    /// answers must not wait.
-    fn answer(&self, policy: &Policy, request: Request) -> Result<Response, EgressError>;
+    /// The answer to one try of a request, which is what the script asked for, without a credential. What answers must not
+    /// wait.
+    fn answer(&self, policy: &Policy, request: &Request) -> Result<Answered, EgressError>;
+
+    /// Lets time pass between two tries, in place of waiting.
+    fn wait(&self, time: Duration);
+}
+
+/// An answer in place of the network's.
+pub struct Answered {
+    /// What is answered.
+    pub response: Response,
+    /// Whether the next try gets another answer. Where it does not, there is no use in it.
+    pub another: bool,
 }
 
 /// An answer, whatever its status.
@@ -160,10 +172,7 @@ impl Egress {
     /// See [`EgressError`]. A status of 400 or above is an answer.
     pub async fn send(&self, policy: &Policy, request: Request, meter: &dyn Meter) -> Result<Response, EgressError> {
         if let Some(answers) = &self.answers {
-            meter.request()?;
-            let answer = answers.answer(policy, request)?;
-            meter.received(answer.body.len())?;
-            return Ok(answer);
+            return self.answered(&**answers, policy, &request, meter);
         }
         let call = Call::new(self, policy, &request, meter)?;
         let asked = request.retries;
@@ -189,6 +198,41 @@ impl Egress {
             tries_before += 1;
         }
     }
+}
+
+impl Egress {
+    /// Tries as often as it would with a network, while there is something new to get.
+    fn answered(
+        &self,
+        answers: &dyn Answers,
+        policy: &Policy,
+        request: &Request,
+        meter: &dyn Meter,
+    ) -> Result<Response, EgressError> {
+        // What is no method is the answers' to refuse.
+        let method = reqwest::Method::from_bytes(request.method.to_ascii_uppercase().as_bytes()).unwrap_or_default();
+        let retries = retry::retries(&method, request.retries, &policy.retry);
+        let retry_on = [&policy.retry.statuses[..], &request.retry_on].concat();
+        let mut tries_before = 0;
+        loop {
+            meter.request()?;
+            let Answered { response, another } = answers.answer(policy, request)?;
+            if tries_before == retries || !another || !retry::is_passing(response.status, &retry_on) {
+                meter.received(response.body.len())?;
+                return Ok(response);
+            }
+            let headers = header_map(&response.headers);
+            let now = retry::at(self.clock.now());
+            let asked = retry::retry_after(&headers, now).max(learned::until_reset(&headers, now));
+            answers.wait(asked.unwrap_or_else(|| retry::longest_backoff(tries_before, &policy.retry)));
+            tries_before += 1;
+        }
+    }
+}
+
+/// Headers as a client has them, without what no client would take.
+fn header_map(headers: &[(String, String)]) -> HeaderMap {
+    headers.iter().filter_map(|(name, value)| Some((HeaderName::try_from(name).ok()?, value.parse().ok()?))).collect()
 }
 
 /// A request for another hop or try. Its body is shared, not copied.

@@ -44,12 +44,17 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 /// How long to wait after so many tries before this one where the API asks for nothing: a random time between half and
 /// all of the rules' first wait, doubled each time. Random so that runs that failed together do not come back together.
 pub(super) fn backoff(tries_before: u32, rules: &RetryRules) -> Duration {
-    let (first, most) = (Duration::from_millis(rules.first_wait_ms), Duration::from_millis(rules.max_wait_ms));
-    let whole = first.saturating_mul(1_u32.checked_shl(tries_before).unwrap_or(u32::MAX)).min(most);
+    let whole = longest_backoff(tries_before, rules);
     // The hasher's keys are random: no generator is needed for what is no secret.
     let random = RandomState::new().hash_one(tries_before);
     let share = 0.5 + 0.5 * f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX);
     whole.mul_f64(share)
+}
+
+/// The longest that [`backoff`] can be.
+pub(super) fn longest_backoff(tries_before: u32, rules: &RetryRules) -> Duration {
+    let (first, most) = (Duration::from_millis(rules.first_wait_ms), Duration::from_millis(rules.max_wait_ms));
+    first.saturating_mul(1_u32.checked_shl(tries_before).unwrap_or(u32::MAX)).min(most)
 }
 
 /// A clock's time, for [`retry_after`].

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections::ConnectionFacts;
 use super::{Asked, Once, Runtime, RuntimeError};
+use crate::clock::JumpingClock;
 use crate::egress::{Egress, Exchange, Policy};
 use crate::ids::{ConnectionName, RunId, ScriptName, SyncKey, Variant};
 use crate::run::{Changes, Failure, LogLine, Outcome, Run, RunKind, StopReason, Stopped, Usage};
@@ -52,6 +53,8 @@ pub struct Execution {
     pub recorder: Option<Arc<Recorder>>,
     /// Another way out than the runtime's own.
     pub egress: Option<Egress>,
+    /// A clock that jumps where the run would wait, in place of the machine's. Needs a recorder.
+    pub time: Option<Arc<JumpingClock>>,
 }
 
 impl Execution {
@@ -76,6 +79,7 @@ impl Execution {
             progress: watch::Sender::new(Progress::default()),
             recorder: None,
             egress: None,
+            time: None,
         }
     }
 }
@@ -324,6 +328,7 @@ impl Runtime {
             park: execution.park,
             progress: execution.progress,
             recorder: execution.recorder,
+            time: execution.time,
         })
     }
 }

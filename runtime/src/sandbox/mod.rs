@@ -26,7 +26,7 @@ mod tape;
 mod text;
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -58,7 +58,7 @@ use self::limits::{FUEL_YIELD_INTERVAL, HOST_CALL_BYTES, RunMeter};
 use self::load::Pre;
 use self::stdio::LogBuffer;
 use self::tape::{Replay, Tape};
-use crate::clock::Clock;
+use crate::clock::{Clock, JumpingClock};
 use crate::egress::{Egress, Exchange, Policy};
 use crate::ids::{ConnectionName, RunId, Timestamp, Variant};
 use crate::run::{Changes, LogLine, Outcome, RunKind, Usage};
@@ -132,6 +132,8 @@ pub struct RunRequest {
     pub progress: watch::Sender<Progress>,
     /// Writes down what it does.
     pub recorder: Option<Arc<Recorder>>,
+    /// A clock that jumps where the run would wait, in place of the machine's.
+    pub time: Option<Arc<JumpingClock>>,
 }
 
 /// How a run went.
@@ -352,12 +354,14 @@ impl Sandbox {
             egress: request.egress,
             policy: request.policy,
             clock: Arc::clone(&self.clock),
+            time: request.time,
             lease: request.lease,
             connection: request.connection,
             connection_facts: request.connection_facts,
             variant: request.variant,
             models,
             guard: request.guard,
+            ended: HashSet::new(),
             run: request.run,
             last_sync_date: request.last_sync_date,
             checkpoint: request.checkpoint,

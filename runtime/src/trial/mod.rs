@@ -2,26 +2,33 @@
 //!
 //! Two kinds of files are known by their beginning. A [`Cassette`](crate::sandbox::Cassette) is replayed. A file of Nango's format
 //! (`NAME.test.json`: what the script is given, what the API answers, what has to come out) is run against: the script runs as
-//! any run does, on an empty store in memory, and its requests are answered from the file.
+//! any run does, on a store in memory, and its requests are answered from the file. Nothing waits: its clock jumps.
 //!
-//! - `file`: the format · `exchanges`: which recorded answer a request gets · `compare`: values, records, calls
+//! - `file`: the format · `exchanges`: which recorded answer a request gets · `requests`: whether a request is a recorded one
+//! - `calls`: records, checkpoints, log · `compare`: values · `leeway`: what cannot be as recorded · `stamps`: times in a text
 
+mod calls;
 mod compare;
 mod exchanges;
 mod file;
+mod leeway;
+mod requests;
+mod stamps;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
 
 pub use self::file::TrialError;
 
-use self::compare::Calls;
+use self::calls::{Calls, Side};
 use self::exchanges::Exchanges;
-use self::file::RecordedFile;
+use self::file::{RecordedFile, WantedError};
+use self::leeway::Accepted;
+use crate::clock::{Clock as _, JumpingClock, SystemClock};
 use crate::egress::Egress;
 use crate::ids::{ConnectionName, SyncKey, Timestamp, Variant};
 use crate::run::{LogLine, Outcome, RunKind};
@@ -36,11 +43,15 @@ const NOWHERE: &str = "https://recorded.invalid";
 /// The connection of a trial.
 const CONNECTION: &str = "default";
 
+/// What a trial may use, where the caller does not say otherwise: a script that goes round in circles is soon told.
+const MAX_REQUESTS: u64 = 10_000;
+const TIMEOUT: Duration = Duration::from_mins(2);
+
 /// One thing that is not as recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mismatch {
-    /// `request`, `request-not-made`, `saved`, `deleted`, `checkpoint`, `metadata`, `outcome`, `output`; of a cassette also
-    /// what a replay's difference is called.
+    /// `request`, `request-not-made`, `saved`, `updated`, `deleted`, `found-deleted`, `checkpoint`, `metadata`, `log`,
+    /// `outcome`, `output`, `error`; of a cassette also what a replay's difference is called.
     pub kind: String,
     /// Which request, model or call.
     pub what: String,
@@ -66,8 +77,17 @@ pub struct Trial {
     pub saved: u64,
     /// Records that it deleted.
     pub deleted: u64,
+    /// Host calls that were as recorded, of a cassette.
+    pub replayed: u64,
+    /// How much time it waited, in milliseconds: none that really passed.
+    pub waited_ms: u64,
     /// What it logged.
     pub log: Vec<LogLine>,
+    /// How many things were compared.
+    #[serde(skip)]
+    compared: usize,
+    #[serde(skip)]
+    accepted: Accepted,
 }
 
 impl Trial {
@@ -92,6 +112,13 @@ impl Write for Buffer {
     }
 }
 
+/// Now, but with milliseconds and seconds: times that were written by hand or cut have none, and are not to be taken for it.
+fn an_odd_moment() -> Timestamp {
+    let now = SystemClock.now().0;
+    let odd = |now: u64, unit: u64, part: u64| if now / part % unit == 0 { now + part } else { now };
+    Timestamp(odd(odd(now, 1_000, 1), 60, 1_000))
+}
+
 /// Runs a script against a file in Nango's format.
 ///
 /// # Errors
@@ -104,21 +131,29 @@ pub async fn against(
     limits: &LimitOverrides,
 ) -> Result<Trial, RuntimeError> {
     let recorded = RecordedFile::parse(path, bytes)?;
-    let exchanges = Arc::new(Exchanges::of(&recorded, path)?);
+    let clock = Arc::new(JumpingClock::new(recorded.now().map_or_else(an_odd_moment, Timestamp)));
+    let exchanges = Arc::new(Exchanges::of(&recorded, path, &clock)?);
     let connection: ConnectionName = CONNECTION.parse()?;
     let mut execution = Execution::new(Arc::clone(script), connection.clone());
     execution.connection_facts = Some(recorded.connection_facts(&connection).into());
     execution.policy.base_url = execution.policy.base_url.or_else(|| NOWHERE.parse().ok());
-    execution.egress = Some(Egress::answered_by(Arc::clone(&exchanges) as _)?);
+    let egress = Egress::answered_by(Arc::clone(&exchanges) as _)?;
+    execution.egress = Some(egress.with_clock(Arc::clone(&clock) as _));
     execution.guard.allow = true;
+    (execution.limits.http_requests, execution.limits.timeout) = (MAX_REQUESTS, TIMEOUT);
     execution.limits = execution.limits.with(limits);
+    execution.time = Some(Arc::clone(&clock));
     let buffer = Buffer::default();
     let tape = PathBuf::from("the run");
     let wrong = |source| crate::sandbox::CassetteError::Unwritable { path: tape.clone(), source };
-    let recorder = Recorder::to(&tape, Box::new(buffer.clone())).map_err(wrong)?;
+    let recorder = Recorder::of_effects(&tape, Box::new(buffer.clone())).map_err(wrong)?;
     execution.recorder = Some(Arc::clone(&recorder));
     let sync = SyncKey { script: execution.name.clone(), connection: connection.clone(), variant: Variant::default() };
+    let stored = recorded.stored(script).map_err(|reason| TrialError::Foreign { path: path.to_owned(), reason })?;
     let prepare = |store: &Rehearsal| {
+        for (model, entries) in stored {
+            store.put(&sync.stream(&model), entries);
+        }
         let state = SyncState {
             last_sync_date: recorded.last_sync_date().map(Timestamp),
             checkpoint: recorded.checkpoint_at_start(),
@@ -134,27 +169,70 @@ pub async fn against(
     let tape = Cassette::of(&tape, std::mem::take(&mut *buffer.0.lock().unwrap_or_else(PoisonError::into_inner)))?;
     let calls = Calls::of(&tape)?;
 
-    let mut trial = Trial { requests: exchanges.asked(), log: store.logged(), ..Trial::default() };
+    let mut trial = Trial { log: store.logged(), waited_ms: clock.passed_ms(), ..Trial::default() };
     exchanges.report(&mut trial);
-    if script.manifest.kind == RunKind::Sync {
-        calls.compare_records(&recorded, &mut trial);
-    }
-    calls.compare_state(&recorded, &mut trial);
+    let is_sync = script.manifest.kind == RunKind::Sync;
+    calls.compare(&recorded, exchanges.leeway(), is_sync, &mut trial);
     let outcome = run.outcome.unwrap_or(Outcome::Succeeded);
-    if outcome != Outcome::Succeeded {
-        let came = format!("{} with {}: {}", outcome.word(), outcome.code(), outcome.message());
-        trial.differs("outcome", "the run", "succeeded", came);
-    } else if let Some(expected) = recorded.output() {
-        let came: Value = output.as_deref().and_then(|output| serde_json::from_str(output).ok()).unwrap_or_default();
-        if let Some(found) = compare::values(&expected, &came) {
-            trial.mismatches.push(Mismatch {
-                kind: "output".to_owned(),
-                what: "the action".to_owned(),
-                path: found.path,
-                recorded: found.recorded,
-                came: found.came,
-            });
+    let mut side = Side { leeway: exchanges.leeway(), trial: &mut trial };
+    match recorded.error() {
+        Some(wanted) => side.failure(wanted, &outcome),
+        None if outcome != Outcome::Succeeded => side.trial.differs("outcome", "the run", "succeeded", ended(&outcome)),
+        None => {
+            if let Some(expected) = recorded.output().filter(|_| !is_sync) {
+                let came = output.as_deref().and_then(|output| serde_json::from_str(output).ok());
+                side.values("output", "the action", &expected, &came.unwrap_or_default());
+            }
         }
     }
+    trial.tell_of_requests_not_made(exchanges.not_made(), outcome == Outcome::Succeeded);
+    let accepted = std::mem::take(&mut trial.accepted);
+    trial.notes.extend(accepted.notes());
     Ok(trial)
+}
+
+fn ended(outcome: &Outcome) -> String {
+    match outcome.message() {
+        "" => outcome.word().to_owned(),
+        message => format!("{} with {}: {message}", outcome.word(), outcome.code()),
+    }
+}
+
+impl Side<'_> {
+    /// The run has to fail, by itself.
+    fn failure(&mut self, wanted: &WantedError, outcome: &Outcome) {
+        self.trial.compared += 1;
+        let Outcome::Failed(failure) = outcome else {
+            let message = wanted.messages().next().map(|text| format!(" with {text:?}")).unwrap_or_default();
+            return self.trial.differs("outcome", "the run", format!("failed{message}"), ended(outcome));
+        };
+        for text in wanted.messages().filter(|text| !failure.message.contains(*text)) {
+            self.trial.differs("error", "its message", format!("… {text} …"), &failure.message);
+        }
+        if let Some(payload) = &wanted.payload {
+            let came = failure.details.as_deref().and_then(|details| serde_json::from_str(details).ok());
+            self.values("error", "its payload", payload, &came.unwrap_or_default());
+        }
+    }
+}
+
+impl Trial {
+    /// To read less and come to the same is no difference in what a script does; to leave out what changes something is.
+    fn tell_of_requests_not_made(&mut self, requests: Vec<(String, bool)>, succeeded: bool) {
+        if !succeeded {
+            // What a run that ended early had yet to ask for says nothing.
+            if !requests.is_empty() && !self.mismatches.is_empty() {
+                self.notes.push(format!("{} recorded requests were not made before it ended", requests.len()));
+            }
+            return;
+        }
+        let same = self.mismatches.is_empty() && self.compared > 0 && requests.iter().all(|(_, only_reads)| *only_reads);
+        for (name, _) in requests {
+            if same {
+                self.notes.push(format!("{name} was not asked for"));
+            } else {
+                self.differs("request-not-made", name.clone(), name, "no such request");
+            }
+        }
+    }
 }

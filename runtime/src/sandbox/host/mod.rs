@@ -9,7 +9,7 @@ mod pages;
 mod records;
 mod state;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
@@ -24,7 +24,7 @@ use super::fees::Fees;
 use super::limits::{Budget, Limiter, MAX_HANDLES, RunMeter};
 use super::stdio::{LogBuffer, Stdio};
 use super::tape::{RecordedClock, RecordedRandom, Tape, Which};
-use crate::clock::Clock;
+use crate::clock::{Clock, JumpingClock};
 use crate::egress::{Egress, Policy};
 use crate::ids::{ConnectionName, Timestamp, Variant};
 use crate::run::{Changes, Level};
@@ -53,6 +53,8 @@ pub(super) struct RunHost {
     pub(super) egress: Egress,
     pub(super) policy: Arc<Policy>,
     pub(super) clock: Arc<dyn Clock>,
+    /// What the guest sees of time, where that is not the machine's: nothing waits, and it jumps.
+    pub(super) time: Option<Arc<JumpingClock>>,
     /// Absent in an action, which writes no records.
     pub(super) lease: Option<Lease>,
     pub(super) connection: ConnectionName,
@@ -61,6 +63,8 @@ pub(super) struct RunHost {
     pub(super) variant: Variant,
     pub(super) models: HashMap<String, ModelRule>,
     pub(super) guard: DeleteGuard,
+    /// Models whose account of deletes this run has ended.
+    pub(super) ended: HashSet<String>,
     pub(super) run: crate::ids::RunId,
     pub(super) last_sync_date: Option<Timestamp>,
     pub(super) checkpoint: Option<String>,
@@ -127,9 +131,10 @@ impl HostState {
             .allow_tcp(false)
             .allow_udp(false)
             .max_random_size(64 << 10);
+        let time = run.as_ref().and_then(|run| run.time.as_ref());
         if let Some((tape, seed)) = &tape {
-            wasi.wall_clock(RecordedClock::new(tape.clone(), Which::Wall))
-                .monotonic_clock(RecordedClock::new(tape.clone(), Which::Monotonic))
+            wasi.wall_clock(RecordedClock::new(tape.clone(), time.cloned(), Which::Wall))
+                .monotonic_clock(RecordedClock::new(tape.clone(), time.cloned(), Which::Monotonic))
                 .secure_random(RecordedRandom::new(seed, "secure"))
                 .insecure_random(RecordedRandom::new(seed, "insecure"))
                 .insecure_random_seed(RecordedRandom::new(seed, "insecure seed").number());

@@ -106,6 +106,7 @@ impl Host for HostState {
 
     async fn track_deletes_start(&mut self, model: String) -> wasmtime::Result<Result<(), Error>> {
         let (run, _, _) = self.enter()?;
+        run.ended.remove(&model);
         let (lease, model) = match run.writer(&model) {
             Ok(it) => it,
             Err(error) => return Ok(Err(error)),
@@ -115,12 +116,15 @@ impl Host for HostState {
 
     async fn track_deletes_end(&mut self, model: String) -> wasmtime::Result<Result<u64, Error>> {
         let (run, _, _) = self.enter()?;
-        let (lease, model) = match run.writer(&model) {
+        let (lease, rule) = match run.open_account(&model) {
             Ok(it) => it,
             Err(error) => return Ok(Err(error)),
         };
         let guard = run.guard.clone();
-        let count = run.ask_store(move |store| store.track_deletes_end(&lease, &model.name, &guard)).await?;
+        let count = run.ask_store(move |store| store.track_deletes_end(&lease, &rule.name, &guard)).await?;
+        if count.is_ok() {
+            run.ended.insert(model);
+        }
         Ok(count.map_err(Error::from))
     }
 
@@ -131,7 +135,7 @@ impl Host for HostState {
         limit: u32,
     ) -> wasmtime::Result<Result<UnseenIds, Error>> {
         let (run, meter, _) = self.enter()?;
-        let (lease, model) = match run.writer(&model) {
+        let (lease, model) = match run.open_account(&model) {
             Ok(it) => it,
             Err(error) => return Ok(Err(error)),
         };
@@ -202,6 +206,16 @@ impl RunHost {
             Error::NotAllowed("an action does not write records: let the sync fetch what the action changed".to_owned())
         })?;
         Ok((lease, rule.clone()))
+    }
+
+    /// What the end of an account of deletes needs. The store keeps what was ended until the run's end, for that is when it
+    /// deletes; to the script it is over.
+    fn open_account(&self, model: &str) -> Result<(Lease, ModelRule), Error> {
+        let (lease, rule) = self.writer(model)?;
+        if self.ended.contains(model) {
+            return Err(StoreError::NotTracking(rule.name).into());
+        }
+        Ok((lease, rule))
     }
 
     fn stream(&self, model: &str) -> Result<StreamKey, Error> {

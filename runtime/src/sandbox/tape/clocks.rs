@@ -1,11 +1,13 @@
 //! The clocks and random numbers that a guest with a tape gets by WASI.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 
 use super::Tape;
+use crate::clock::JumpingClock;
 
 /// Between two readings that were not recorded: a script that waits for a time to pass gets there.
 pub(super) const STEP_NANOS: u64 = 1_000;
@@ -22,23 +24,29 @@ pub(in crate::sandbox) enum Which {
 /// A clock whose readings are written down, or are those that were.
 pub(in crate::sandbox) struct RecordedClock {
     tape: Tape,
+    /// What is read and written down, if not the machine's clock.
+    time: Option<Arc<JumpingClock>>,
     which: Which,
     start: Instant,
 }
 
 impl RecordedClock {
-    pub(in crate::sandbox) fn new(tape: Tape, which: Which) -> Self {
-        Self { tape, which, start: Instant::now() }
+    pub(in crate::sandbox) fn new(tape: Tape, time: Option<Arc<JumpingClock>>, which: Which) -> Self {
+        Self { tape, time, which, start: Instant::now() }
     }
 
     fn read(&self) -> u64 {
         match &self.tape {
             Tape::Recording(recorder) => {
-                let time = match self.which {
-                    Which::Wall => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-                    Which::Monotonic => self.start.elapsed(),
+                let of_machine = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+                let nanos = match (self.which, &self.time) {
+                    (Which::Wall, Some(time)) => time.read(),
+                    (Which::Monotonic, Some(time)) => time.read_elapsed(),
+                    (Which::Wall, None) => {
+                        of_machine(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+                    }
+                    (Which::Monotonic, None) => of_machine(self.start.elapsed()),
                 };
-                let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
                 recorder.reading(self.which, nanos);
                 nanos
             }

@@ -20,6 +20,8 @@ const MAX_READINGS: usize = 1_000;
 pub struct Recorder {
     seed: [u8; 32],
     path: PathBuf,
+    /// Without requests and readings of the clocks.
+    only_effects: bool,
     inner: Mutex<Inner>,
 }
 
@@ -45,10 +47,20 @@ impl Recorder {
 
     /// Records to anything that takes bytes; `path` is what errors name.
     pub fn to(path: &Path, out: Box<dyn Write + Send>) -> io::Result<Arc<Self>> {
+        Self::new(path, out, false)
+    }
+
+    /// Records what a run does to the store and to its log, and what it reads there, but neither requests nor clocks: to see
+    /// what it did, and not to replay it.
+    pub fn of_effects(path: &Path, out: Box<dyn Write + Send>) -> io::Result<Arc<Self>> {
+        Self::new(path, out, true)
+    }
+
+    fn new(path: &Path, out: Box<dyn Write + Send>, only_effects: bool) -> io::Result<Arc<Self>> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
         let inner = Inner { out, failed: None, calls: 0, readings: Readings::default() };
-        Ok(Arc::new(Self { seed, path: path.to_owned(), inner: Mutex::new(inner) }))
+        Ok(Arc::new(Self { seed, path: path.to_owned(), only_effects, inner: Mutex::new(inner) }))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -86,11 +98,15 @@ impl Recorder {
 
     /// A call begins. What is dropped unanswered is written down as the call in which the run ended.
     pub(super) fn begin(self: &Arc<Self>, function: &'static str, arguments: Value) -> Pending {
-        Pending { recorder: Arc::clone(self), function, arguments, written: false }
+        let written = self.only_effects && function.starts_with("http.");
+        Pending { recorder: Arc::clone(self), function, arguments, written }
     }
 
     /// A clock was read.
     pub(super) fn reading(&self, which: Which, nanos: u64) {
+        if self.only_effects {
+            return;
+        }
         let mut inner = self.inner();
         match which {
             Which::Wall => inner.readings.wall.push(nanos),
@@ -145,12 +161,15 @@ pub(super) struct Pending {
     recorder: Arc<Recorder>,
     function: &'static str,
     arguments: Value,
+    /// Or not to be written at all.
     written: bool,
 }
 
 impl Pending {
     pub(super) fn answered(mut self, answer: &Value) {
-        self.write(Some(answer));
+        if !self.written {
+            self.write(Some(answer));
+        }
     }
 
     fn write(&mut self, answer: Option<&Value>) {

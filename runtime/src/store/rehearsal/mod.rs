@@ -93,6 +93,15 @@ impl Rehearsal {
         self.inner().states.insert(sync.clone(), state);
     }
 
+    /// What a stream has before a run, over what is below.
+    pub fn put(&self, stream: &StreamKey, entries: Vec<Entry>) {
+        let mut inner = self.inner();
+        let overlay = inner.streams.entry(stream.clone()).or_default();
+        for entry in entries {
+            overlay.put(&entry.id, false, Some(entry.data));
+        }
+    }
+
     /// What was written, as far as it would change anything.
     pub fn changes(&self) -> Result<Rehearsed, StoreError> {
         let inner = self.inner();
