@@ -219,8 +219,11 @@ impl RecordedFile {
         let stored = models.map(|(name, rows)| {
             let model = script.manifest.models.iter().find(|model| model.name.as_str() == name);
             let model = model.ok_or_else(|| format!("nango.records.{name}: the script has no such model"))?;
-            let entries = rows.into_iter().map(|row| {
+            let entries = rows.into_iter().map(|mut row| {
                 let id = row.get("id").and_then(text).ok_or_else(|| format!("nango.records.{name}: a row has no id"))?;
+                if let Some(given) = row.get_mut("id") {
+                    *given = Value::from(id.clone());
+                }
                 Ok(Entry { id, data: row.to_string() })
             });
             Ok((model.name.clone(), entries.collect::<Result<_, String>>()?))
