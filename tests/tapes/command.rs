@@ -95,7 +95,8 @@ fn a_run_is_recorded_replayed_and_tested() {
     let test = desk.terapi(&["test", "slack-members.wasm"]);
     assert!(test.status.success(), "{test:?}");
     assert!(
-        stdout(&test).starts_with("same     slack-members.cassette  ") && stdout(&test).contains(" host calls replayed"),
+        stdout(&test).starts_with("same     slack-members.cassette  ")
+            && stdout(&test).contains(" host calls replayed"),
         "{}",
         stdout(&test)
     );

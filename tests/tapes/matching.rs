@@ -130,6 +130,7 @@ fn parameters_are_compared_as_they_are_sent() {
         apart(json!({ "a": "" }), json!({ "a": 1 }), "parameter a"),
         apart(json!({ "a": [1, 2] }), json!({ "a": [2, 1] }), "parameter a"),
         apart(json!({ "a": 1, "b": 2 }), json!({ "a": 1 }), "parameter b"),
+        apart(json!({ "a": "undefined" }), json!({}), "parameter a"),
         (of(json!({ "a": 1 })), "get /x", json!({ "headers": {} }), Some("parameter a")),
         (of(json!({ "a": 1 })), "get /x", Value::Null, None),
     ]);
@@ -150,8 +151,15 @@ fn the_scripts_own_headers_are_compared_and_those_of_a_platform_only_where_both_
         same(json!({ "authorization": "Basic own" }), json!({})),
         same(json!({ "accept": "application/json" }), json!({})),
         same(json!({}), json!({ "Accept": "application/json", "User-Agent": "x" })),
-        same(json!({ "content-type": "application/json" }), json!({ "Content-Type": "application/json; charset=utf-8" })),
-        apart(json!({ "authorization": "Basic own" }), json!({ "authorization": "Basic other" }), "header authorization"),
+        same(
+            json!({ "content-type": "application/json" }),
+            json!({ "Content-Type": "application/json; charset=utf-8" }),
+        ),
+        apart(
+            json!({ "authorization": "Basic own" }),
+            json!({ "authorization": "Basic other" }),
+            "header authorization",
+        ),
         apart(json!({ "x-version": "2" }), json!({ "x-version": "3" }), "header x-version"),
         apart(json!({ "x-version": "2" }), json!({}), "header x-version"),
         apart(json!({}), json!({ "x-version": "2" }), "header x-version"),
@@ -245,6 +253,11 @@ fn of_several_that_match_each_answers_once_in_their_order() {
                 json!([{ "endpoint": "/x", "baseUrlOverride": "https://this.example/v1" }]),
                 json!({ "/v1/x": { "response": "with its path" }, "/x": { "response": "without" } }),
                 json!(["with its path"]),
+            ),
+            (
+                json!([{ "endpoint": "/x", "baseUrlOverride": "https://this.example/api/v1" }]),
+                json!({ "/x": { "response": "without" }, "v1/x": { "response": "with some of it" } }),
+                json!(["with some of it"]),
             ),
         ] {
             let file = json!({ "input": { "requests": requests }, "api": { "get": api }, "output": output });

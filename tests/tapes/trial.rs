@@ -92,9 +92,7 @@ fn a_recorded_failure_is_tried_again_as_a_live_one_where_an_answer_follows() {
 #[test]
 fn a_retry_gets_what_is_recorded_for_the_same_request_and_no_other() {
     on_shared_bench(async |bench| {
-        let of = |page: u32, status: u16| {
-            json!({ "response": "", "status": status, "request": { "params": { "page": page } } })
-        };
+        let of = |page: u32, status: u16| json!({ "response": "", "status": status, "request": { "params": { "page": page } } });
         let file = json!({
             "input": [{ "endpoint": "/x", "params": { "page": 1 }, "retries": 9 }, { "endpoint": "/x", "params": { "page": 2 } }],
             "output": [-500, 200],
@@ -316,7 +314,8 @@ fn what_the_store_has_at_the_start_can_be_read_updated_and_found_deleted() {
 #[test]
 fn updates_that_a_recording_does_not_tell_from_saves_are_among_them() {
     on_shared_bench(async |bench| {
-        let script = sync("await nango.batchSave([{ id: '1' }], 'Item'); await nango.batchUpdate([{ id: '2' }], 'Item');");
+        let script =
+            sync("await nango.batchSave([{ id: '1' }], 'Item'); await nango.batchUpdate([{ id: '2' }], 'Item');");
         let file = |saved: Value| json!({ "nango": { "batchSave": { "Item": saved } } });
         same(&against(bench, &script, &file(json!([{ "id": "1" }, { "id": "2" }]))).await);
         same(&against(bench, &script, &file(json!([{ "id": "1" }]))).await);

@@ -144,7 +144,8 @@ impl Side<'_> {
     fn models(&mut self, kind: &str, mut expected: Models, mut came: Models) {
         let models: BTreeSet<String> = expected.keys().chain(came.keys()).cloned().collect();
         for model in models {
-            let (expected, came) = (expected.remove(&model).unwrap_or_default(), came.remove(&model).unwrap_or_default());
+            let (expected, came) =
+                (expected.remove(&model).unwrap_or_default(), came.remove(&model).unwrap_or_default());
             self.model(kind, model, expected, came);
         }
     }

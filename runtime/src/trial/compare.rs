@@ -65,9 +65,7 @@ impl Comparison<'_> {
                 }
                 None
             }
-            (Value::Number(a), Value::Number(b))
-                if a == b || a.as_f64() == b.as_f64() && a.is_f64() | b.is_f64() =>
-            {
+            (Value::Number(a), Value::Number(b)) if a == b || a.as_f64() == b.as_f64() && a.is_f64() | b.is_f64() => {
                 None
             }
             (a, b) if a == b || self.accepts(path, a, b) => None,

@@ -140,7 +140,8 @@ impl Answers for Exchanges {
             }
             None => (String::new(), "no request at all".to_owned(), name.clone()),
         };
-        let message = format!("no answer is recorded for {name}; recorded: {recorded}; came: {came}");
+        let differs = if path.is_empty() { String::new() } else { format!("; the nearest differs in its {path}") };
+        let message = format!("no answer is recorded for {name}{differs}");
         if state.unmatched.len() < MAX_UNMATCHED {
             state.unmatched.push(Mismatch { kind: "request".to_owned(), what: name, path, recorded, came });
         }

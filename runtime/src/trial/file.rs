@@ -180,15 +180,8 @@ impl RecordedFile {
     pub(super) fn given(&self) -> Given {
         let mut given = Given::default();
         given.add(&self.input());
-        let names = [
-            "getCheckpoint",
-            "checkpoint",
-            "lastSyncDate",
-            "getConnection",
-            "getMetadata",
-            "metadata",
-            "records",
-        ];
+        let names =
+            ["getCheckpoint", "checkpoint", "lastSyncDate", "getConnection", "getMetadata", "metadata", "records"];
         for value in names.iter().filter_map(|name| self.nango(&[name])) {
             given.add(&value.to_string());
         }
@@ -220,7 +213,8 @@ impl RecordedFile {
             let model = script.manifest.models.iter().find(|model| model.name.as_str() == name);
             let model = model.ok_or_else(|| format!("nango.records.{name}: the script has no such model"))?;
             let entries = rows.into_iter().map(|mut row| {
-                let id = row.get("id").and_then(text).ok_or_else(|| format!("nango.records.{name}: a row has no id"))?;
+                let id =
+                    row.get("id").and_then(text).ok_or_else(|| format!("nango.records.{name}: a row has no id"))?;
                 if let Some(given) = row.get_mut("id") {
                     *given = Value::from(id.clone());
                 }

@@ -151,9 +151,7 @@ impl Leeway {
         let varies = |piece: &Piece<'_>| match piece {
             Piece::Text(_) => false,
             Piece::Random(id) => self.is_random(id),
-            Piece::Stamp(stamp) => {
-                !stamp.is_of_a_day() && self.time_of_the_run(stamp, stamp, Place::Request).is_some()
-            }
+            Piece::Stamp(stamp) => !stamp.is_of_a_day() && self.time_of_the_run(stamp, stamp, Place::Request).is_some(),
         };
         if !pieces(came).iter().any(varies) {
             return None;
@@ -290,9 +288,8 @@ mod tests {
     fn what_the_script_was_given_is_no_time_of_the_run() {
         let (recorded, came) = ("2025-02-03T10:11:12.131Z", "2026-11-23T04:23:49.123Z");
         let givens = [("", ""), (recorded, ""), ("", recorded), ("1738577472131", ""), ("", came)];
-        let accepted = givens.map(|(at_start, in_answers)| {
-            accepts(&leeway(at_start, in_answers), recorded, came, Place::Result)
-        });
+        let accepted =
+            givens.map(|(at_start, in_answers)| accepts(&leeway(at_start, in_answers), recorded, came, Place::Result));
         assert_eq!(accepted, [true, false, false, false, false]);
         let cut = ("2025-02-03T10:11:12Z", "2026-11-23T04:23:49Z");
         assert!(!accepts(&leeway(recorded, ""), cut.0, cut.1, Place::Result), "cut to seconds");

@@ -186,6 +186,12 @@ pub async fn against(
         }
     }
     trial.tell_of_requests_not_made(exchanges.not_made(), outcome == Outcome::Succeeded);
+    // What went wrong first comes first: a run that fails has yet to save what it would have.
+    trial.mismatches.sort_by_key(|mismatch| match mismatch.kind.as_str() {
+        "request" => 0,
+        "outcome" | "error" => 1,
+        _ => 2,
+    });
     let accepted = std::mem::take(&mut trial.accepted);
     trial.notes.extend(accepted.notes());
     Ok(trial)
@@ -226,7 +232,8 @@ impl Trial {
             }
             return;
         }
-        let same = self.mismatches.is_empty() && self.compared > 0 && requests.iter().all(|(_, only_reads)| *only_reads);
+        let same =
+            self.mismatches.is_empty() && self.compared > 0 && requests.iter().all(|(_, only_reads)| *only_reads);
         for (name, _) in requests {
             if same {
                 self.notes.push(format!("{name} was not asked for"));

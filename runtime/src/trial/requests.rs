@@ -84,7 +84,8 @@ pub(super) struct Apart {
 /// How well a request fits; less is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Fit {
-    another_path: bool,
+    /// Bytes of a base URL's path before the recorded one.
+    before: usize,
     another_host: bool,
 }
 
@@ -255,9 +256,8 @@ impl Exchange {
 
     /// How a request fits, or in what it differs first.
     pub(super) fn fit(&self, asked: &Asked, leeway: Option<&Leeway>) -> Result<(Fit, Accepted), Box<Apart>> {
-        let apart = |rank, what, (path, recorded, came): Difference| {
-            Err(Box::new(Apart { rank, what, path, recorded, came }))
-        };
+        let apart =
+            |rank, what, (path, recorded, came): Difference| Err(Box::new(Apart { rank, what, path, recorded, came }));
         let mut matching = Matching { leeway, accepted: Accepted::default() };
         let same_path = self.path == asked.path || matching.accepts("path", &self.path, &asked.path);
         // A base URL may have a path, which stands before.
@@ -279,7 +279,6 @@ impl Exchange {
             came.retain(|name, _| wanted.contains_key(name));
         }
         flatten(&mut wanted, &came);
-        came.retain(|name, values| wanted.contains_key(name) || values.iter().any(|value| value != "undefined"));
         if let Some(found) = matching.pairs("parameter", &wanted, &came) {
             let same = wanted.iter().filter(|(name, value)| came.get(*name).is_some_and(|it| fits(value, it))).count();
             return apart(11 + same.min(900), "parameter", found);
@@ -297,13 +296,15 @@ impl Exchange {
             }
         }
         let another_host = self.host.is_some() && asked.host.is_some() && self.host != asked.host;
-        Ok((Fit { another_path: other_path, another_host }, matching.accepted))
+        let before = if other_path { asked.path.len().saturating_sub(self.path.len()) } else { 0 };
+        Ok((Fit { before, another_host }, matching.accepted))
     }
 }
 
 /// Recorded objects that did not come under their own name, as `name[key]`.
 fn flatten(wanted: &mut BTreeMap<String, Value>, came: &Params) {
-    let nested = |(name, value): (&String, &Value)| (value.is_object() && !came.contains_key(name)).then(|| name.clone());
+    let nested =
+        |(name, value): (&String, &Value)| (value.is_object() && !came.contains_key(name)).then(|| name.clone());
     while let Some(name) = wanted.iter().find_map(nested) {
         if let Some(Value::Object(fields)) = wanted.remove(&name) {
             wanted.extend(fields.into_iter().map(|(key, value)| (name_of(&format!("{name}[{key}]")), value)));
@@ -359,11 +360,7 @@ impl Matching<'_> {
     }
 
     /// The headers that count: those that a script sets itself.
-    fn headers(
-        &mut self,
-        recorded: &BTreeMap<String, String>,
-        came: &BTreeMap<String, String>,
-    ) -> Option<Difference> {
+    fn headers(&mut self, recorded: &BTreeMap<String, String>, came: &BTreeMap<String, String>) -> Option<Difference> {
         let names: BTreeSet<&String> = recorded.keys().chain(came.keys()).collect();
         let apart = names.into_iter().find(|name| match (recorded.get(*name), came.get(*name)) {
             (Some(recorded), Some(came)) => {

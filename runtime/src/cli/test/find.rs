@@ -82,7 +82,9 @@ fn is_of(file: &Path, stem: &str) -> bool {
     let Some(rest) = name.strip_prefix(stem) else { return false };
     let rest = if stem.is_empty() { Some(rest) } else { rest.strip_prefix('.') };
     rest.is_some_and(|rest| {
-        ["cassette", "test.json"].contains(&rest) || rest.ends_with(".test.json") || stem.is_empty() && rest.ends_with(".cassette")
+        ["cassette", "test.json"].contains(&rest)
+            || rest.ends_with(".test.json")
+            || stem.is_empty() && rest.ends_with(".cassette")
     })
 }
 
@@ -121,7 +123,8 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Failed> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed(error)),
     };
-    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let mut paths =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     paths.sort();
     Ok(paths)
 }

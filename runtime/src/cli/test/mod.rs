@@ -87,7 +87,9 @@ impl Test {
         }
         let cassette = self.script.with_extension("cassette");
         let cassette = cassette.display();
-        format!("there is no recorded file for {script}: record one with `terapi run {script} --record {cassette}`, or name one")
+        format!(
+            "there is no recorded file for {script}: record one with `terapi run {script} --record {cassette}`, or name one"
+        )
     }
 
     async fn test(&self, workshop: &Workshop, script: &Arc<Script>, file: &Path) -> Result<Trial, Failed> {
@@ -106,7 +108,8 @@ impl Test {
                 came: difference.came,
             });
             let mut trial = Trial::default();
-            (trial.mismatches, trial.replayed, trial.log) = (mismatches.into_iter().collect(), report.calls, report.log);
+            (trial.mismatches, trial.replayed, trial.log) =
+                (mismatches.into_iter().collect(), report.calls, report.log);
             return Ok(trial);
         }
         let bytes = std::fs::read(file).map_err(unreadable)?;

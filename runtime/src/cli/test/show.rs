@@ -59,14 +59,16 @@ impl Tested {
         }
         let trial = &self.trial;
         let figures = [
-            (trial.replayed, "host calls replayed"),
-            (trial.requests, "requests"),
-            (trial.saved, "saved"),
-            (trial.deleted, "deleted"),
-            (trial.waited_ms / 1_000, "s not waited for"),
+            (trial.replayed, "host call replayed", "host calls replayed"),
+            (trial.requests, "request", "requests"),
+            (trial.saved, "saved", "saved"),
+            (trial.deleted, "deleted", "deleted"),
+            (trial.waited_ms / 1_000, "s not waited for", "s not waited for"),
         ];
-        let figures = figures.iter().filter(|(count, _)| *count > 0);
-        let figures: Vec<String> = figures.map(|(count, name)| format!("{} {name}", output::count(*count))).collect();
+        let figures = figures.iter().filter(|(count, ..)| *count > 0);
+        let figures: Vec<String> = figures
+            .map(|(count, one, more)| format!("{} {}", output::count(*count), if *count == 1 { one } else { more }))
+            .collect();
         let (style, word) = if self.same { (output::GREEN.bold(), "same   ") } else { (output::RED.bold(), "differs") };
         let line = format!("{name:width$}  {}", figures.join(", "));
         anstream::println!("{style}{word}{style:#}  {}", line.trim_end());

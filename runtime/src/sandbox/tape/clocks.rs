@@ -42,9 +42,7 @@ impl RecordedClock {
                 let nanos = match (self.which, &self.time) {
                     (Which::Wall, Some(time)) => time.read(),
                     (Which::Monotonic, Some(time)) => time.read_elapsed(),
-                    (Which::Wall, None) => {
-                        of_machine(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-                    }
+                    (Which::Wall, None) => of_machine(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
                     (Which::Monotonic, None) => of_machine(self.start.elapsed()),
                 };
                 recorder.reading(self.which, nanos);
