@@ -245,9 +245,9 @@ fn of_several_that_match_each_answers_once_in_their_order() {
             ),
             // The one that was recorded for just this request goes before the one that takes any.
             (
-                json!([asked(other), asked(this)]),
+                json!([asked(this), asked(other)]),
                 json!({ (format!("{this}/x")): { "response": "this" }, (format!("{other}/x")): { "response": "other" } }),
-                json!(["other", "this"]),
+                json!(["this", "other"]),
             ),
             (
                 json!([{ "endpoint": "/x", "baseUrlOverride": "https://this.example/v1" }]),

@@ -7,36 +7,38 @@ use terapi::run::{Outcome, StopReason};
 use super::{cassette, record, record_probe, replay, step, with_another_hash};
 use crate::support::{Bench, on_shared_bench, probe};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_example_script_replays_silently_and_asks_nobody() {
-    // A bench of its own, for its API's requests are counted.
-    let bench = &Bench::open().await;
-    let repository = json!({ "repository": "a/b" });
-    let mut played = 0;
-    for (name, bytes) in demo::SCRIPTS {
-        let config = match *name {
-            "filtered-contacts" => json!({ "days": 30 }),
-            "misbehaving" => json!({ "repository": "a/b", "mistake": "loops" }),
-            "shopify-redirects" | "slack-members" => json!({}),
-            "create-issue" => continue,
-            _ => repository.clone(),
-        };
-        let mut execution = bench.execution_of(bench.load(bytes.to_vec()).await, config);
-        if *name == "misbehaving" {
-            execution.limits.fuel = 200_000_000;
+#[test]
+fn each_example_script_replays_silently_and_asks_nobody() {
+    on_shared_bench(async |_| {
+        // Of its own: nobody else asks its API.
+        let bench = &Bench::open().await;
+        let repository = json!({ "repository": "a/b" });
+        let mut played = 0;
+        for (name, bytes) in demo::SCRIPTS {
+            let config = match *name {
+                "filtered-contacts" => json!({ "days": 30 }),
+                "misbehaving" => json!({ "repository": "a/b", "mistake": "loops" }),
+                "shopify-redirects" | "slack-members" => json!({}),
+                "create-issue" => continue,
+                _ => repository.clone(),
+            };
+            let mut execution = bench.execution_of(bench.load(bytes.to_vec()).await, config);
+            if *name == "misbehaving" {
+                execution.limits.fuel = 200_000_000;
+            }
+            let recorded = record(bench, execution).await;
+            let asked = bench.api.requests_served();
+            let report = replay(bench, &recorded.script, &recorded.bytes).await;
+            recorded.is_same(&report);
+            assert_eq!(bench.api.requests_served(), asked, "{name} asked the API in its replay");
+            assert_eq!(report.calls, recorded.calls().len() as u64, "{name}");
+            if *name == "misbehaving" {
+                assert_eq!(report.outcome.code(), "out-of-fuel");
+            }
+            played += 1;
         }
-        let recorded = record(bench, execution).await;
-        let asked = bench.api.requests_served();
-        let report = replay(bench, &recorded.script, &recorded.bytes).await;
-        recorded.is_same(&report);
-        assert_eq!(bench.api.requests_served(), asked, "{name} asked the API in its replay");
-        assert_eq!(report.calls, recorded.calls().len() as u64, "{name}");
-        if *name == "misbehaving" {
-            assert_eq!(report.outcome.code(), "out-of-fuel");
-        }
-        played += 1;
-    }
-    assert!(played >= 6, "{played}");
+        assert!(played >= 6, "{played}");
+    });
 }
 
 #[test]

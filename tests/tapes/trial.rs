@@ -98,7 +98,9 @@ fn a_retry_gets_what_is_recorded_for_the_same_request_and_no_other() {
             "output": [-500, 200],
             "api": { "get": { "/x": [of(1, 500), of(2, 200)] } }
         });
-        same(&against(bench, &action(TRIES), &file).await);
+        let trial = against(bench, &action(TRIES), &file).await;
+        same(&trial);
+        assert_eq!((trial.requests, trial.waited_ms), (2, 0));
     });
 }
 

@@ -129,6 +129,83 @@ fn scripts_that_people_have_do_what_their_recordings_say() {
     assert!(number >= 60, "only {number} recordings were found");
 }
 
+#[test]
+fn a_folder_of_scripts_and_recordings_is_tested_in_one_go() {
+    const SCRIPT: &str = "import { createAction } from 'nango';
+        import * as z from 'zod';
+        export default createAction({ description: '', version: '1.0.0', input: z.any(), output: z.any(),
+            exec: async (nango, input) => (await nango.get({ endpoint: '/x', params: { since: input.since } })).data });";
+    let data = data_directory();
+    let write = |name: &str, text: &str| {
+        let file = data.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    };
+    let recording = |since: &str, output: &str| {
+        serde_json::json!({
+            "input": { "since": since }, "output": output,
+            "api": { "get": { "/x": { "response": "a", "request": { "params": { "since": "1" } } } } }
+        })
+        .to_string()
+    };
+    write("scripts/first.ts", SCRIPT);
+    write("scripts/first.good.test.json", &recording("1", "a"));
+    write("scripts/tests/first.test.json", &recording("1", "b\u{1b}[31m"));
+    write("scripts/nested/second.ts", SCRIPT);
+    write("scripts/nested/second.a-long-name.test.json", &recording("2", "a"));
+    write("scripts/nested/second.d.ts", "no script");
+    write("scripts/nested/helper.ts", "export const x = 1;");
+    write("scripts/node_modules/third.ts", "no script");
+    write("scripts/node_modules/third.test.json", "{}");
+    write("scripts/broken.ts", "export default (");
+    write("scripts/broken.test.json", &recording("1", "a"));
+
+    let all = terapi(data.path(), &["test", "scripts"]);
+    assert_eq!(all.status.code(), Some(1), "{all:?}");
+    let shown = String::from_utf8(all.stdout).unwrap();
+    let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
+    for line in [
+        "unusable  scripts/broken.test.json",
+        "same     scripts/first.good.test.json                 1 request",
+        "differs  scripts/tests/first.test.json                1 request",
+        "  output: the action",
+        "    recorded  \"b\\u001b[31m\"",
+        "    came      \"a\"",
+        "differs  scripts/nested/second.a-long-name.test.json  1 request",
+        "  request: GET /x?since=2, at parameter since",
+        "1 of 4 files as recorded",
+    ] {
+        assert!(lines.contains(&line), "no {line:?} in:\n{shown}");
+    }
+    assert!(!shown.contains("third"), "{shown}");
+
+    // A program gets an object a line.
+    let all = terapi(data.path(), &["test", "scripts", "--json"]);
+    let views: Vec<Value> = all
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|it| !it.is_empty())
+        .map(|it| serde_json::from_slice(it).unwrap())
+        .collect();
+    let same: Vec<bool> = views.iter().map(|view| view["same"].as_bool().unwrap()).collect();
+    assert_eq!(same, [false, true, false, false], "{views:?}");
+    assert_eq!((all.status.code(), &views[3]["script"]), (Some(1), &Value::from("scripts/nested/second.ts")));
+
+    // Of a folder of recordings those of the script's name, or all.
+    let own = terapi(data.path(), &["test", "scripts/first.ts", "scripts"]);
+    assert_eq!(text(&own).lines().last(), Some("1 of 2 files as recorded"), "{own:?}");
+    std::fs::rename(data.path().join("scripts/first.ts"), data.path().join("scripts/other.ts")).unwrap();
+    let other = terapi(data.path(), &["test", "scripts/other.ts", "scripts"]);
+    assert_eq!(text(&other).lines().last(), Some("2 of 4 files as recorded"), "{other:?}");
+
+    let good = terapi(data.path(), &["test", "scripts/other.ts", "scripts/first.good.test.json"]);
+    assert_eq!((good.status.code(), text(&good).lines().count()), (Some(0), 1), "{good:?}");
+    let none = terapi(data.path(), &["test", "scripts/other.ts"]);
+    assert!(text(&none).contains("error[no-recorded-file]"), "{none:?}");
+    let both = terapi(data.path(), &["test", "scripts", "scripts/first.good.test.json"]);
+    assert!(text(&both).contains("error[usage]"), "{both:?}");
+}
+
 /// What must become of a script.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
