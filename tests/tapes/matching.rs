@@ -1,5 +1,7 @@
 //! Which requests a recorded one stands for.
 
+#![allow(clippy::needless_pass_by_value, reason = "`json!` is written at the call")]
+
 use serde_json::{Value, json};
 
 use super::nango::against;

@@ -216,6 +216,7 @@ async fn run(sandbox: &Sandbox, language: &Language, egress: &Egress, policy: &P
         park: CancellationToken::new(),
         progress: tokio::sync::watch::Sender::new(terapi::sandbox::Progress::default()),
         recorder: None,
+        time: None,
     };
     let report = sandbox.run(request).await;
     assert_eq!(report.outcome, Outcome::Succeeded, "{}", language.name);

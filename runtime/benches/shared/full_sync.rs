@@ -72,6 +72,7 @@ pub(crate) fn request(
         park: CancellationToken::new(),
         progress: tokio::sync::watch::Sender::new(terapi::sandbox::Progress::default()),
         recorder: None,
+        time: None,
     }
 }
 

@@ -133,7 +133,7 @@ impl Side<'_> {
     pub(super) fn values(&mut self, kind: &str, what: &str, expected: &Value, came: &Value) {
         self.trial.compared += 1;
         match values_with(self.leeway, Place::Result, expected, came) {
-            Ok(accepted) => self.trial.accepted.extend(what, accepted),
+            Ok(accepted) => self.trial.accepted.extend(if kind == "output" { kind } else { what }, accepted),
             Err(Found { path, recorded, came }) => {
                 let (kind, what) = (kind.to_owned(), what.to_owned());
                 self.trial.mismatches.push(Mismatch { kind, what, path, recorded, came });

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::file::{RecordedExchange, RecordedFile, TrialError};
 use super::leeway::{Accepted, Given, Leeway};
-use super::requests::{Apart, Asked, Exchange, Fit};
+use super::requests::{Apart, Asked, Exchange, Fit, only_reads};
 use super::{Mismatch, Trial};
 use crate::clock::JumpingClock;
 use crate::egress::{Answered, Answers, EgressError, Policy, Request};
@@ -21,7 +21,7 @@ const MAX_UNMATCHED: usize = 20;
 
 /// All exchanges of a file.
 pub(super) struct Exchanges {
-    exchanges: Vec<Exchange>,
+    recorded: Vec<Exchange>,
     leeway: Leeway,
     clock: Arc<JumpingClock>,
     state: Mutex<State>,
@@ -32,12 +32,22 @@ struct State {
     used: BTreeSet<usize>,
     asked: u64,
     accepted: Accepted,
-    unmatched: Vec<Mismatch>,
+    unmatched: Vec<Unmatched>,
 }
+
+/// A request that nothing was recorded for.
+#[derive(Clone)]
+pub(super) struct Unmatched {
+    pub(super) mismatch: Mismatch,
+    pub(super) only_reads: bool,
+}
+
+/// The recorded request that comes nearest, and in what it is apart.
+type Nearest = Option<(usize, Box<Apart>)>;
 
 impl Exchanges {
     pub(super) fn of(file: &RecordedFile, path: &Path, clock: &Arc<JumpingClock>) -> Result<Self, TrialError> {
-        let (mut exchanges, mut in_answers) = (Vec::new(), Given::default());
+        let (mut all, mut in_answers) = (Vec::new(), Given::default());
         for (method, place, recorded) in file.api() {
             let foreign = |error: serde_json::Error| TrialError::Foreign {
                 path: path.to_owned(),
@@ -55,12 +65,12 @@ impl Exchanges {
                 for value in recorded.headers.iter().flat_map(serde_json::Map::values) {
                     in_answers.add(&value.to_string());
                 }
-                exchanges.push(Exchange::of(method, place, recorded));
+                all.push(Exchange::of(method, place, recorded));
             }
         }
         let time = file.now().is_none().then(|| Arc::clone(clock));
         let leeway = Leeway::new(time, file.given(), in_answers);
-        Ok(Self { exchanges, leeway, clock: Arc::clone(clock), state: Mutex::default() })
+        Ok(Self { recorded: all, leeway, clock: Arc::clone(clock), state: Mutex::default() })
     }
 
     /// What is accepted in the place of what is recorded.
@@ -68,20 +78,24 @@ impl Exchanges {
         &self.leeway
     }
 
-    /// Requests that nothing was recorded for, and recorded ones that did not come.
+    /// How many requests came, and what was accepted of them.
     pub(super) fn report(&self, trial: &mut Trial) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         trial.requests = state.asked;
         trial.compared += state.used.len();
-        trial.mismatches.append(&mut state.unmatched);
         trial.accepted.extend("", std::mem::take(&mut state.accepted));
+    }
+
+    /// Requests that nothing was recorded for.
+    pub(super) fn unmatched(&self) -> Vec<Unmatched> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).unmatched.clone()
     }
 
     /// Recorded requests that were not made, and whether each only reads.
     pub(super) fn not_made(&self) -> Vec<(String, bool)> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let used: Vec<&Exchange> = state.used.iter().filter_map(|at| self.exchanges.get(*at)).collect();
-        let exchanges = self.exchanges.iter().enumerate();
+        let used: Vec<&Exchange> = state.used.iter().filter_map(|at| self.recorded.get(*at)).collect();
+        let exchanges = self.recorded.iter().enumerate();
         let unused = exchanges.filter(|(at, exchange)| {
             // The same request, recorded once more, could not have been told from the one that came.
             !state.used.contains(at) && !used.iter().any(|other| other.asks_the_same(exchange))
@@ -89,12 +103,12 @@ impl Exchanges {
         unused.map(|(_, exchange)| (exchange.name(), exchange.only_reads())).collect()
     }
 
-    fn find(&self, asked: &Asked, used: &BTreeSet<usize>) -> Result<(usize, Accepted), Option<(usize, Box<Apart>)>> {
-        let mut nearest: Option<(usize, Box<Apart>)> = None;
+    fn find(&self, asked: &Asked, used: &BTreeSet<usize>) -> Result<(usize, Accepted), Nearest> {
+        let mut nearest: Nearest = None;
         for leeway in [None, Some(&self.leeway)] {
             let mut matching: Vec<(Fit, usize, Accepted)> = Vec::new();
             nearest = None;
-            for (at, exchange) in self.exchanges.iter().enumerate() {
+            for (at, exchange) in self.recorded.iter().enumerate() {
                 match exchange.fit(asked, leeway) {
                     Ok((fit, accepted)) => matching.push((fit, at, accepted)),
                     Err(apart) => {
@@ -120,16 +134,16 @@ impl Answers for Exchanges {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.asked += 1;
         let found = self.find(&asked, &state.used);
-        let nearest = match found.map(|(at, accepted)| (at, accepted, self.exchanges.get(at))) {
+        let nearest = match found.map(|(at, accepted)| (at, accepted, self.recorded.get(at))) {
             Ok((at, accepted, Some(exchange))) => {
                 state.used.insert(at);
                 state.accepted.extend(&exchange.short_name(), accepted);
-                let mut others = self.exchanges.iter().enumerate();
+                let mut others = self.recorded.iter().enumerate();
                 let another = others.any(|(at, other)| !state.used.contains(&at) && other.asks_the_same(exchange));
                 return Ok(Answered { response: exchange.response.clone(), another });
             }
             Ok(_) => None,
-            Err(nearest) => nearest.and_then(|(at, apart)| Some((self.exchanges.get(at)?.name(), apart))),
+            Err(nearest) => nearest.and_then(|(at, apart)| Some((self.recorded.get(at)?.name(), apart))),
         };
         let name = asked.name();
         let (path, recorded, came) = match nearest {
@@ -143,7 +157,9 @@ impl Answers for Exchanges {
         let differs = if path.is_empty() { String::new() } else { format!("; the nearest differs in its {path}") };
         let message = format!("no answer is recorded for {name}{differs}");
         if state.unmatched.len() < MAX_UNMATCHED {
-            state.unmatched.push(Mismatch { kind: "request".to_owned(), what: name, path, recorded, came });
+            let only_reads = only_reads(&request.method);
+            let mismatch = Mismatch { kind: "request".to_owned(), what: name, path, recorded, came };
+            state.unmatched.push(Unmatched { mismatch, only_reads });
         }
         Err(EgressError::Transport(message))
     }

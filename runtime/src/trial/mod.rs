@@ -25,7 +25,7 @@ use serde::Serialize;
 pub use self::file::TrialError;
 
 use self::calls::{Calls, Side};
-use self::exchanges::Exchanges;
+use self::exchanges::{Exchanges, Unmatched};
 use self::file::{RecordedFile, WantedError};
 use self::leeway::Accepted;
 use crate::clock::{Clock as _, JumpingClock, SystemClock};
@@ -115,7 +115,7 @@ impl Write for Buffer {
 /// Now, but with milliseconds and seconds: times that were written by hand or cut have none, and are not to be taken for it.
 fn an_odd_moment() -> Timestamp {
     let now = SystemClock.now().0;
-    let odd = |now: u64, unit: u64, part: u64| if now / part % unit == 0 { now + part } else { now };
+    let odd = |now: u64, unit: u64, part: u64| if (now / part).is_multiple_of(unit) { now + part } else { now };
     Timestamp(odd(odd(now, 1_000, 1), 60, 1_000))
 }
 
@@ -131,7 +131,10 @@ pub async fn against(
     limits: &LimitOverrides,
 ) -> Result<Trial, RuntimeError> {
     let recorded = RecordedFile::parse(path, bytes)?;
-    let clock = Arc::new(JumpingClock::new(recorded.now().map_or_else(an_odd_moment, Timestamp)));
+    let start = recorded.now().map_or_else(an_odd_moment, Timestamp);
+    // A text has no other way to wait than host calls.
+    let clock =
+        Arc::new(if script.modules().is_empty() { JumpingClock::running(start) } else { JumpingClock::new(start) });
     let exchanges = Arc::new(Exchanges::of(&recorded, path, &clock)?);
     let connection: ConnectionName = CONNECTION.parse()?;
     let mut execution = Execution::new(Arc::clone(script), connection.clone());
@@ -169,7 +172,7 @@ pub async fn against(
     let tape = Cassette::of(&tape, std::mem::take(&mut *buffer.0.lock().unwrap_or_else(PoisonError::into_inner)))?;
     let calls = Calls::of(&tape)?;
 
-    let mut trial = Trial { log: store.logged(), waited_ms: clock.passed_ms(), ..Trial::default() };
+    let mut trial = Trial { log: store.logged(), waited_ms: clock.jumped_ms(), ..Trial::default() };
     exchanges.report(&mut trial);
     let is_sync = script.manifest.kind == RunKind::Sync;
     calls.compare(&recorded, exchanges.leeway(), is_sync, &mut trial);
@@ -185,7 +188,7 @@ pub async fn against(
             }
         }
     }
-    trial.tell_of_requests_not_made(exchanges.not_made(), outcome == Outcome::Succeeded);
+    trial.tell_of_requests(exchanges.unmatched(), exchanges.not_made(), outcome == Outcome::Succeeded);
     // What went wrong first comes first: a run that fails has yet to save what it would have.
     trial.mismatches.sort_by_key(|mismatch| match mismatch.kind.as_str() {
         "request" => 0,
@@ -223,19 +226,30 @@ impl Side<'_> {
 }
 
 impl Trial {
-    /// To read less and come to the same is no difference in what a script does; to leave out what changes something is.
-    fn tell_of_requests_not_made(&mut self, requests: Vec<(String, bool)>, succeeded: bool) {
+    /// To read less, or to go on where there was nothing to read, and to come to the same is no difference in what a script
+    /// does. To read another thing in the place of a recorded one is, and so is whatever changes something.
+    fn tell_of_requests(&mut self, unmatched: Vec<Unmatched>, not_made: Vec<(String, bool)>, succeeded: bool) {
+        let same = succeeded && self.mismatches.is_empty() && self.compared > 0;
+        let read = |all: &[Unmatched]| all.iter().all(|it| it.only_reads);
+        let all_read = not_made.iter().all(|(_, only_reads)| *only_reads);
+        let accepted = same && read(&unmatched) && all_read && (unmatched.is_empty() || not_made.is_empty());
+        for Unmatched { mismatch, .. } in unmatched {
+            if accepted {
+                self.notes.push(format!("{} is not recorded, and the script went on without an answer", mismatch.what));
+            } else {
+                self.mismatches.push(mismatch);
+            }
+        }
         if !succeeded {
             // What a run that ended early had yet to ask for says nothing.
-            if !requests.is_empty() && !self.mismatches.is_empty() {
-                self.notes.push(format!("{} recorded requests were not made before it ended", requests.len()));
+            if !not_made.is_empty() && !self.mismatches.is_empty() {
+                let (count, some) = (not_made.len(), if not_made.len() == 1 { "request was" } else { "requests were" });
+                self.notes.push(format!("{count} recorded {some} not made before it ended"));
             }
             return;
         }
-        let same =
-            self.mismatches.is_empty() && self.compared > 0 && requests.iter().all(|(_, only_reads)| *only_reads);
-        for (name, _) in requests {
-            if same {
+        for (name, _) in not_made {
+            if accepted {
                 self.notes.push(format!("{name} was not asked for"));
             } else {
                 self.differs("request-not-made", name.clone(), name, "no such request");

@@ -171,6 +171,11 @@ impl Asked {
     }
 }
 
+/// Whether a method only reads.
+pub(super) fn only_reads(method: &str) -> bool {
+    ["get", "head", "options"].iter().any(|reading| reading.eq_ignore_ascii_case(method))
+}
+
 fn named(method: &str, path: &str, params: &Params) -> String {
     let pairs = params.iter().flat_map(|(name, values)| values.iter().map(move |value| format!("{name}={value}")));
     let pairs: Vec<String> = pairs.collect();
@@ -242,9 +247,9 @@ impl Exchange {
         named(&self.method, &self.path, &Params::new())
     }
 
-    /// Whether the method only reads.
+    /// Whether its method only reads.
     pub(super) fn only_reads(&self) -> bool {
-        ["get", "head", "options"].contains(&self.method.as_str())
+        only_reads(&self.method)
     }
 
     pub(super) fn asks_the_same(&self, other: &Self) -> bool {
