@@ -1,3 +1,4 @@
+/// <reference path="./globals.d.ts" />
 // Types of the module 'terapi': what a sync or action script written for Terapi is given.
 // `zod` here is zod 4; the engine brings it along, and an editor takes it from `npm install --save-dev zod`.
 import type * as zod from 'zod';
@@ -25,8 +26,8 @@ export interface Pagination {
     type?: 'cursor' | 'link' | 'offset' | 'page';
     /** Where the rows stand in an answer: a dotted path; the answer itself if there is none. */
     response_path?: string;
-    /** How many rows a page has; sent as `limit_name_in_request`. */
-    limit?: number;
+    /** How many rows a page has; sent as `limit_name_in_request`, which a list by cursor must have then. An offset's list ends with a shorter page. */
+    limit?: number | string;
     limit_name_in_request?: string;
     /** Parameters go into the body rather than the query; so they do anyway for POST, PUT and PATCH. */
     in_body?: boolean;
@@ -163,10 +164,14 @@ export interface TerapiSync<M = any, Metadata = any, Checkpoint = any> extends C
     /** When the last successful run started; undefined on the first one. */
     readonly lastSyncDate?: Date;
     batchSave<K extends ModelName<M>>(rows: RecordOf<M, K>[], model: K): Promise<SaveSummary>;
+    /** With the type of a row said: `batchSave<Issue>(rows, 'Issue')`. */
+    batchSave<Row extends object = never>(rows: NoInfer<Row>[], model: ModelName<M>): Promise<SaveSummary>;
     /** Merges the given top-level fields into records that exist. */
     batchUpdate<K extends ModelName<M>>(rows: (Partial<RecordOf<M, K>> & { id: string | number })[], model: K): Promise<SaveSummary>;
+    batchUpdate<Row extends object = never>(rows: NoInfer<Row>[], model: ModelName<M>): Promise<SaveSummary>;
     /** Rows with an id, or ids; resolves to how many were there. */
     batchDelete<K extends ModelName<M>>(rows: ({ id: string | number } | string | number)[], model: K): Promise<number>;
+    batchDelete<Row extends object = never>(rows: NoInfer<Row>[], model: ModelName<M>): Promise<number>;
     trackDeletesStart(model: ModelName<M>): Promise<void>;
     /** Marks what was not saved since trackDeletesStart; it is deleted when this run succeeds. */
     trackDeletesEnd(model: ModelName<M>): Promise<{ deletedKeys: string[] }>;

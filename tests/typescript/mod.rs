@@ -2,6 +2,7 @@
 
 mod builds;
 mod corpus;
+mod engine;
 mod refusals;
 mod runs;
 mod uploads;

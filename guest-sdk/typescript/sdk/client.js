@@ -34,6 +34,13 @@ export function urlOf({ endpoint, baseUrlOverride }) {
     return baseUrlOverride ? `${String(baseUrlOverride).replace(/\/+$/, '')}${rooted}` : rooted || '/';
 }
 
+/** A path without that of the base URL, which it is put behind: of a link that the API counts from its origin. */
+export function behindBase(baseUrl, path) {
+    if (!baseUrl || !path.startsWith('/')) return path;
+    const own = /^[a-z][a-z0-9+.-]*:\/\/[^/?#]*([^?#]*)/i.exec(String(baseUrl))?.[1].replace(/\/+$/, '');
+    return own && path.startsWith(own) && /^[/?#]|^$/.test(path.slice(own.length)) ? path.slice(own.length) : path;
+}
+
 const decoded = (text) => {
     try {
         return decodeURIComponent(text.replaceAll('+', ' '));

@@ -52,13 +52,24 @@ export function calledFrom(error, call) {
     return error;
 }
 
-/** Message and stack of anything that was thrown. */
+/** How many causes of causes are shown. */
+const MOST_CAUSES = 5;
+
+/** Message and stack of anything that was thrown, and of what caused it. */
 export function explain(thrown) {
+    const told = [];
+    for (let next = thrown; told.length <= MOST_CAUSES; next = next.cause) {
+        told.push(explainOne(next));
+        if (!(next instanceof Error) || next.cause === undefined) break;
+    }
+    return told.join('\ncaused by: ');
+}
+
+function explainOne(thrown) {
     if (thrown instanceof Error || (typeof thrown === 'object' && thrown !== null && typeof thrown.stack === 'string')) {
         const name = typeof thrown.name === 'string' && thrown.name !== 'Error' ? `${thrown.name}: ` : '';
         const stack = frames(thrown.stack);
-        const cause = thrown.cause === undefined ? '' : `\ncaused by: ${explain(thrown.cause)}`;
-        return `${name}${String(thrown.message)}${stack === '' ? '' : `\n${stack}`}${cause}`;
+        return `${name}${String(thrown.message)}${stack === '' ? '' : `\n${stack}`}`;
     }
     if (typeof thrown === 'string') return `the script threw a text: ${thrown}`;
     if (thrown === null) return 'the script threw null, which QuickJS does too where no memory is left';

@@ -20,7 +20,7 @@ function models(options) {
     if (given === undefined || given === null) return [];
     const ignore = options.ignore ?? {};
     if (isArray(given)) {
-        return given.map((name) => ({ name: String(name), schema: stringify({ type: 'object', properties: { id: { type: 'string' } } }), ignore: ignore[name] ?? [] }));
+        return given.map((name) => ({ name, schema: stringify({ type: 'object', properties: { id: { type: 'string' } } }), ignore: ignore[name] ?? [] }));
     }
     return ownKeys(given).map((name) => ({ name, schema: stringify(recordSchema(given[name])), ignore: ignore[name] ?? [] }));
 }
@@ -36,8 +36,8 @@ function recordSchema(model) {
 /** Full refresh only where the options say so and no checkpoint says that runs go on from each other. */
 function mode(options) {
     if (options.mode === 'full-refresh' || options.mode === 'incremental') return options.mode;
-    const full = options.trackDeletes === true || options.syncType === 'full';
-    return full && options.checkpoint === undefined ? 'full-refresh' : 'incremental';
+    const full = options.trackDeletes === true || options.syncType?.toLowerCase() === 'full';
+    return full && (options.checkpoint ?? undefined) === undefined ? 'full-refresh' : 'incremental';
 }
 
 export function manifest(script, file) {

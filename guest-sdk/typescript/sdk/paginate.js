@@ -1,6 +1,6 @@
 // Lists: an async iterable of pages, each an array.
 import { host, hasOwn, isArray, parse, stringify } from './host.js';
-import { request } from './client.js';
+import { behindBase, request } from './client.js';
 
 /** A value in an answer by a dotted path; a key that equals the whole path wins. */
 export function valueAt(data, path) {
@@ -67,10 +67,15 @@ class List {
 /** The pages of a list. `config` is a request with `paginate`, whose options go over the integration's own. */
 export async function* paginate(config) {
     const options = { ...host.connection().pagination, ...config.paginate };
+    if (typeof options.type === 'string') options.type = options.type.toLowerCase();
     if (!options.type) throw new TypeError("paginate wants paginate.type: 'cursor', 'link', 'offset' or 'page'");
+    if (options.type === 'cursor' && options.limit && !options.limit_name_in_request) {
+        throw new TypeError('cursor pagination with paginate.limit wants paginate.limit_name_in_request, the parameter that it is sent as');
+    }
     const list = new List(config, options);
+    // Without a name it is not sent, and still says of an offset's page whether it is the last.
     if (options.limit && options.limit_name_in_request) list.set(options.limit_name_in_request, list.inBody ? options.limit : String(options.limit));
-    switch (String(options.type).toLowerCase()) {
+    switch (options.type) {
         case 'cursor':
             return yield* byCursor(list, options);
         case 'link':
@@ -123,14 +128,17 @@ async function* byLink(list, options) {
         await options.on_page?.({ nextPageParam: next, response });
         if (next === undefined || followed.has(next)) return;
         followed.add(next);
-        list.config.endpoint = relativeTo(list.config.endpoint, next);
+        list.config.endpoint = relativeTo(list.config, next);
         // The link has the query; what the first request had would be there twice.
         delete list.config.params;
     }
 }
 
-/** A link that is only a query belongs to the path that it came from. */
-const relativeTo = (endpoint, link) => (link.startsWith('?') ? String(endpoint).replace(/[?#].*$/s, '') + link : link);
+/** A link that is only a query belongs to the path that it came from; one with a path may have that of the base URL in it. */
+function relativeTo({ endpoint, baseUrlOverride }, link) {
+    if (link.startsWith('?')) return String(endpoint).replace(/[?#].*$/s, '') + link;
+    return behindBase(baseUrlOverride, link);
+}
 
 async function* byOffset(list, options) {
     const name = required(options, 'offset_name_in_request');

@@ -2,23 +2,26 @@
 import { ownKeys, parse, stringify } from './host.js';
 import { ActionError, failure } from './failure.js';
 import { manifest } from './manifest.js';
+import { check } from './options.js';
 import { ActionContext, SyncContext } from './context.js';
 
 /** What createSync and createAction return; nothing else passes for a script. */
 class Script {
     constructor(kind, options) {
-        if (typeof options !== 'object' || options === null) throw new TypeError(`create${kind === 'sync' ? 'Sync' : 'Action'} wants an object of options`);
-        if (typeof options.exec !== 'function') throw new TypeError(`create${kind === 'sync' ? 'Sync' : 'Action'} wants the option exec, an async function`);
-        this.kind = kind;
-        this.type = kind;
-        this.options = options;
-        Object.assign(this, options);
+        Object.assign(this, options, { kind, type: kind, options });
         Object.freeze(this);
     }
 }
 
-export const createSync = (options) => new Script('sync', options);
-export const createAction = (options) => new Script('action', options);
+export function createSync(options) {
+    check('sync', options, 'createSync');
+    return new Script('sync', options);
+}
+
+export function createAction(options) {
+    check('action', options, 'createAction');
+    return new Script('action', options);
+}
 
 let adopted;
 let file;
@@ -47,15 +50,19 @@ function scriptOf(exports, name) {
 /** The classic form: a function, and the models beside it. An `input` or `output` export makes it an action. */
 function classic(exec, exports, name) {
     const { models, input, output } = exports;
+    const made = (kind, options) => {
+        check(kind, options, name);
+        return new Script(kind, options);
+    };
     const said = { name: exports.name, version: exports.version, description: exports.description, frequency: exports.frequency };
     if (exec.name === 'runAction' || input !== undefined || output !== undefined) {
-        return new Script('action', { ...said, input, output, models, exec: (context, given) => exec(context, given) });
+        return made('action', { ...said, input, output, models, exec: (context, given) => exec(context, given) });
     }
     if (models === undefined) {
         throw new TypeError(`${name} saves records of models that nothing names: add export const models = { Issue } with zod models, or export const models = ['Issue']`);
     }
     const { checkpoint, metadata, syncType, trackDeletes, mode, baseUrl, hosts } = exports;
-    return new Script('sync', { ...said, models, checkpoint, metadata, syncType, trackDeletes, mode, baseUrl, hosts, exec });
+    return made('sync', { ...said, models, checkpoint, metadata, syncType, trackDeletes, mode, baseUrl, hosts, exec });
 }
 
 export const describe = () => manifest(adopted, file);

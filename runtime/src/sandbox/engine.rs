@@ -11,8 +11,14 @@ use super::outcome::MAX_FRAMES;
 pub const MAX_MEMORY: u64 = 1 << 30;
 /// Core memories a script may have: its own, and those of adapters and bundled libraries.
 const MEMORIES_A_RUN: u32 = 4;
-/// Bytes of a guest's stack. The fiber has as much again for host functions, which run on it.
-const GUEST_STACK: usize = 1 << 20;
+/// Bytes of a guest's stack: what recursions of some thousand calls take in an interpreter. They are reserved, and no memory
+/// before they are used. `STACK` in the JavaScript engine goes with it.
+const GUEST_STACK: usize = 12 << 20;
+/// Bytes more that the fiber has for host functions, which run on it.
+const HOST_STACK: usize = 1 << 20;
+/// Bytes at the top of a fiber's stack that stay mapped between runs; more than most runs use. The rest is given back to the
+/// system, so that one deep recursion costs no memory after its run.
+const KEPT_STACK: usize = 64 << 10;
 
 /// An engine with slots for `runs` runs at once. Where so much address space cannot be reserved (a container with a
 /// limit on it), instances are allocated one by one: slower to start, otherwise the same.
@@ -32,7 +38,8 @@ fn config(pool: Option<PoolingAllocationConfig>) -> Config {
     // What is metered: every instruction, in a way that a guest cannot opt out of and that yields the thread.
     config.consume_fuel(true);
     config.max_wasm_stack(GUEST_STACK);
-    config.async_stack_size(2 * GUEST_STACK);
+    config.async_stack_size(GUEST_STACK + HOST_STACK);
+    config.async_stack_zeroing(true);
     // What a guest may be made of: what language toolchains emit today. Everything else is surface without a user.
     config.wasm_component_model(true);
     config.wasm_memory64(false);
@@ -63,6 +70,7 @@ fn pool(runs: u32) -> PoolingAllocationConfig {
     pool.table_elements(MAX_TABLE_ELEMENTS);
     pool.max_memory_size(usize::try_from(MAX_MEMORY).unwrap_or(usize::MAX));
     pool.total_stacks(runs);
+    pool.async_stack_keep_resident(KEPT_STACK);
     // A page of JSON and what is made of it stay mapped between runs; the rest is given back to the system.
     pool.linear_memory_keep_resident(2 << 20);
     pool.table_keep_resident(64 << 10);

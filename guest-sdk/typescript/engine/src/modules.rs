@@ -10,6 +10,7 @@ use rquickjs::module::Declared;
 use rquickjs::{Ctx, Error, Exception, Module, Result};
 
 use crate::bindings::terapi::engine::source;
+use crate::engine;
 
 /// What a script can import besides its own modules.
 const PUBLIC: [(&str, &str); 10] = [
@@ -141,8 +142,43 @@ impl Loader for Sources {
 
 /// Compiles a module of the script. JSON is a module whose default export it is.
 pub fn declare<'js>(ctx: &Ctx<'js>, name: &str, code: String) -> Result<Module<'js, Declared>> {
-    if name.ends_with(".json") && !code.trim_start().starts_with("export") {
-        return Module::declare(ctx.clone(), name, format!("export default {code}\n;"));
+    let code = if name.ends_with(".json") && !code.trim_start().starts_with("export") {
+        format!("export default {code}\n;")
+    } else {
+        code
+    };
+    let declared = engine::parsing(ctx, || Module::declare(ctx.clone(), name, code));
+    let Err(Error::Exception) = declared else { return declared };
+    let thrown = ctx.catch();
+    let too_deep = thrown.as_object().is_some_and(|error| {
+        error.get::<_, String>("name").is_ok_and(|name| name == "RangeError") && error.get("stack").is_ok_and(|stack: String| stack.is_empty())
+    });
+    if too_deep {
+        let (line, column) = SCRIPT
+            .with_borrow(|modules| modules.iter().find(|module| module.name == name).map(|module| deepest(&module.code)))
+            .unwrap_or((1, 1));
+        let message = format!("{name} nests too deeply: at most some hundred brackets in brackets\n    at {name}:{line}:{column}");
+        return Err(Exception::throw_syntax(ctx, &message));
     }
-    Module::declare(ctx.clone(), name, code)
+    Err(ctx.throw(thrown))
+}
+
+/// Line and column of the bracket with the most around it. Those in texts count like others: it is where to look.
+fn deepest(code: &str) -> (usize, usize) {
+    let (mut depth, mut most, mut at) = (0_usize, 0, (1, 1));
+    let (mut line, mut start) = (1, 0);
+    for (place, byte) in code.bytes().enumerate() {
+        match byte {
+            b'(' | b'[' | b'{' => {
+                depth += 1;
+                if depth > most {
+                    (most, at) = (depth, (line, place - start + 1));
+                }
+            }
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            b'\n' => (line, start) = (line + 1, place + 1),
+            _ => {}
+        }
+    }
+    at
 }

@@ -100,79 +100,24 @@ pub fn pairs<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Result<Vec<(String, Stri
     Ok(pairs)
 }
 
-/// How deep a JSON text may nest. QuickJS's parser recurses, on less of the stack that it watches than of the host's,
-/// which it does not see: a text of 100,000 brackets would end the run without a word. What a script saves may nest 64 deep.
-const DEEPEST: usize = 512;
-
-fn is_too_deep(text: &[u8]) -> bool {
-    may_be_too_deep(text) && really_is_too_deep(text)
-}
-
-/// A first look, eight bytes at a time, that takes brackets in strings for brackets. What it lets through wrongly (a string
-/// of closing brackets before each opening one) ends the run without a clear word, and does no other harm.
-fn may_be_too_deep(text: &[u8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    // The high bit of each byte that is zero, and now and then of its neighbor: this only counts.
-    let zeros = |word: u64| (word.wrapping_sub(ONES) & !word & HIGH).count_ones() as usize;
-    let mut depth = 0_usize;
-    for block in text.chunks(8) {
-        let mut word = [0; 8];
-        word[..block.len()].copy_from_slice(block);
-        // `[` and `{` differ in this bit alone, and so do `]` and `}`.
-        let word = u64::from_le_bytes(word) | (0x20 * ONES);
-        let opening = word ^ (u64::from(b'{') * ONES);
-        depth += zeros(opening);
-        if depth > DEEPEST {
-            return true;
-        }
-        depth = depth.saturating_sub(zeros(word ^ (u64::from(b'}') * ONES)));
-    }
-    false
-}
-
-fn really_is_too_deep(text: &[u8]) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in text {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-        } else {
-            match byte {
-                b'"' => in_string = true,
-                b'[' | b'{' => {
-                    depth += 1;
-                    if depth > DEEPEST {
-                        return true;
-                    }
-                }
-                b']' | b'}' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-    }
-    false
-}
-
 /// Parses a JSON text as `JSON.parse` does, without making a JavaScript string of it first.
 pub fn parse_json<'js>(ctx: &Ctx<'js>, mut text: Vec<u8>) -> Result<Value<'js>> {
-    if is_too_deep(&text) {
-        return Err(Exception::throw_range(ctx, &format!("the JSON text nests deeper than {DEEPEST} levels")));
-    }
+    parse_json_of(ctx, &mut text)
+}
+
+/// The same of a text that is wanted afterwards, whatever came of it.
+pub fn parse_json_of<'js>(ctx: &Ctx<'js>, text: &mut Vec<u8>) -> Result<Value<'js>> {
     let length = text.len();
+    // Not `push`, which would make it twice as large, elsewhere.
+    text.reserve_exact(1);
     text.push(0);
     // SAFETY: the text ends with a zero byte, as QuickJS wants it, and outlives the call.
-    unsafe {
+    let value = unsafe {
         let value = qjs::JS_ParseJSON(ctx.as_raw().as_ptr(), text.as_ptr().cast(), length as _, c"<input>".as_ptr());
-        if qjs::JS_IsException(value) {
-            return Err(Error::Exception);
-        }
-        Ok(Value::from_raw(ctx.clone(), value))
-    }
+        if qjs::JS_IsException(value) { Err(Error::Exception) } else { Ok(Value::from_raw(ctx.clone(), value)) }
+    };
+    text.pop();
+    value
 }
 
 /// What `JSON.stringify` makes of a value; none where it makes undefined.

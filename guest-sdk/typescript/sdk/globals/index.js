@@ -11,6 +11,7 @@ import { Function, eval_ } from './eval.js';
 import { Headers, Request, Response, fetch } from './fetch.js';
 import { clearImmediate, clearInterval, clearTimeout, performance, queueMicrotask, setImmediate, setInterval, setTimeout } from './timers.js';
 import { URL, URLSearchParams } from './url.js';
+import './locale.js';
 
 const add = (object, values) => {
     for (const name of Object.keys(values)) Object.defineProperty(object, name, { value: values[name], writable: true, configurable: true, enumerable: false });

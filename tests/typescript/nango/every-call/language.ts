@@ -112,7 +112,7 @@ export default createAction({
 
         // Operators and syntax
         const nested: { a?: { b?: (() => string) | null; c?: string[] } } = { a: { b: null } };
-        equal([nested.a?.b?.(), nested.a?.c?.[0], nested?.['a']?.b ?? 'none', 0 || 'or', (0 as number | null) ?? 'nullish'], [undefined, undefined, 'none', 'or', 0], 'optional chaining');
+        equal([nested.a?.b?.(), nested.a?.c?.[0], nested?.['a']?.b ?? 'none', 0 || 'or', (JSON.parse('0') as number | null) ?? 'nullish'], [undefined, undefined, 'none', 'or', 0], 'optional chaining');
         let assigned: string | undefined;
         assigned ??= 'set';
         assigned &&= `${assigned}!`;

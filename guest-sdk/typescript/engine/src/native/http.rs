@@ -1,11 +1,12 @@
 //! Requests: started here, answered by the event loop.
 
-use rquickjs::{Array, Ctx, FromJs, IntoJs, Object, Result, TypedArray, Value};
+use rquickjs::{Array, Ctx, Exception, FromJs, IntoJs, Object, Result, TypedArray, Value};
 
 use super::add as function;
 use crate::bindings::terapi::sync::http;
+use crate::engine::{self, Doing};
 use crate::event_loop;
-use crate::values::{Text, bytes, pairs, parse_json, text_field};
+use crate::values::{Text, bytes, pairs, parse_json_of, text_field};
 
 /// What JavaScript wants of a body.
 #[derive(Clone, Copy)]
@@ -23,6 +24,9 @@ pub fn add<'js>(host: &Object<'js>) -> Result<()> {
 }
 
 fn request<'js>(ctx: &Ctx<'js>, asked: &Object<'js>) -> Result<f64> {
+    if engine::doing() != Doing::Running {
+        return Err(Exception::throw_message(ctx, "no request can be made while the script is loaded: make it in exec"));
+    }
     let body: Value = asked.get("body")?;
     let body = if body.is_undefined() || body.is_null() {
         None
@@ -86,17 +90,17 @@ fn body<'js>(ctx: &Ctx<'js>, body: Vec<u8>, want: Want) -> Result<Value<'js>> {
         Want::Bytes => TypedArray::new(ctx.clone(), body)?.into_js(ctx),
         Want::Text => text(body).into_js(ctx),
         Want::Data => {
-            let first = body.iter().copied().find(|byte| !byte.is_ascii_whitespace());
-            let json = matches!(first, Some(b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n' | 0xEF));
-            if !json {
-                return text(body).into_js(ctx);
-            }
             let text = text(body);
-            match parse_json(ctx, text.clone().into_bytes()) {
+            let first = text.bytes().find(|byte| !byte.is_ascii_whitespace());
+            if !matches!(first, Some(b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n')) {
+                return text.into_js(ctx);
+            }
+            let mut text = text.into_bytes();
+            match parse_json_of(ctx, &mut text) {
                 Ok(value) => Ok(value),
                 Err(error) if error.is_exception() => {
                     ctx.catch();
-                    text.into_js(ctx)
+                    self::text(text).into_js(ctx)
                 }
                 Err(error) => Err(error),
             }

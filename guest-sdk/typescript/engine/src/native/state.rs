@@ -5,7 +5,7 @@ use rquickjs::{Ctx, Error, Object, Result, Value};
 use super::add as function;
 use crate::bindings::terapi::sync::types::Budget;
 use crate::bindings::terapi::sync::{log, state};
-use crate::engine::or_null;
+use crate::engine::{self, Doing, or_null};
 use crate::values::{Text, parse_json, throw};
 
 pub fn add<'js>(host: &Object<'js>) -> Result<()> {
@@ -24,6 +24,10 @@ pub fn add<'js>(host: &Object<'js>) -> Result<()> {
     })?;
     function(host, "connection", |ctx: Ctx<'js>| parse_json(&ctx, state::connection().into_bytes()))?;
     function(host, "log", |level: Text, message: Text, fields: Option<Text>| {
+        // A script is described by itself, with no log to write to.
+        if engine::doing() == Doing::Describing {
+            return;
+        }
         let level = match level.0.as_str() {
             "debug" => log::Level::Debug,
             "warn" => log::Level::Warn,
