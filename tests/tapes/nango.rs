@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use terapi::runtime::{RuntimeError, Workshop};
+use terapi::runtime::Workshop;
 use terapi::sandbox::{LimitOverrides, Script};
-use terapi::trial::{self, Trial};
+use terapi::trial::{self, Trial, TrialError};
 
 use crate::support::{Bench, on_shared_bench};
 
@@ -95,7 +95,7 @@ pub(super) async fn against(bench: &Bench, text: &str, file: &Value) -> Trial {
     tried(bench, text, file.to_string().as_bytes()).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
-pub(super) async fn tried(bench: &Bench, text: &str, file: &[u8]) -> Result<Trial, RuntimeError> {
+pub(super) async fn tried(bench: &Bench, text: &str, file: &[u8]) -> Result<Trial, TrialError> {
     let workshop = Workshop::beside(&bench.runtime);
     trial::against(&workshop, &load(bench, text).await, Path::new("x.test.json"), file, &LimitOverrides::default())
         .await

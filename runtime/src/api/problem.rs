@@ -162,7 +162,6 @@ fn status(error: &RuntimeError) -> StatusCode {
         | RuntimeError::Config(_)
         | RuntimeError::Name(_)
         | RuntimeError::Cassette(_)
-        | RuntimeError::Trial(_)
         | RuntimeError::WrongKind { .. }
         | RuntimeError::BadInput { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         RuntimeError::UnknownScript(_) | RuntimeError::Unknown { .. } => StatusCode::NOT_FOUND,

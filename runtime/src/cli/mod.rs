@@ -255,6 +255,15 @@ struct Failed {
     message: String,
 }
 
+impl From<crate::trial::TrialError> for Failed {
+    fn from(error: crate::trial::TrialError) -> Self {
+        match error {
+            crate::trial::TrialError::Run(error) => error.into(),
+            error => Self::coded(error.code(), error.to_string()),
+        }
+    }
+}
+
 impl From<crate::api::serve::ServeError> for Failed {
     fn from(error: crate::api::serve::ServeError) -> Self {
         Self::coded(error.code(), error.to_string())

@@ -9,7 +9,6 @@ use crate::scheduler::ScheduleError;
 use crate::script::ScriptError;
 use crate::secrets::SecretsError;
 use crate::store::StoreError;
-use crate::trial::TrialError;
 
 /// Why the runtime could not do what was asked. What a script does wrong is no error here but a run's outcome.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +22,6 @@ pub enum RuntimeError {
     /// A cassette cannot be used.
     #[error(transparent)]
     Cassette(#[from] CassetteError),
-    /// A recorded file cannot be used.
-    #[error(transparent)]
-    Trial(#[from] TrialError),
     /// No sandbox on this machine.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -126,7 +122,6 @@ impl RuntimeError {
             Self::Script(error) => error.code(),
             Self::Sandbox(error) => error.code(),
             Self::Cassette(error) => error.code(),
-            Self::Trial(error) => error.code(),
             Self::Egress(error) => error.code(),
             Self::Secrets(error) => error.code(),
             Self::Key(error) => error.code(),

@@ -37,6 +37,7 @@ use serde_json::{Map, Number, Value, json};
 
 use super::leeway::Given;
 use crate::ids::{ConnectionName, ModelName};
+use crate::runtime::RuntimeError;
 use crate::sandbox::Script;
 use crate::store::Entry;
 
@@ -59,13 +60,17 @@ pub enum TrialError {
         /// What is wrong.
         reason: String,
     },
+    /// The run could not begin.
+    #[error(transparent)]
+    Run(#[from] RuntimeError),
 }
 
 impl TrialError {
     /// The stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
+            Self::Run(error) => error.code(),
             Self::Unreadable { .. } => "recorded-unreadable",
             Self::Foreign { .. } => "recorded-foreign",
         }

@@ -33,7 +33,7 @@ use crate::egress::Egress;
 use crate::ids::{ConnectionName, SyncKey, Timestamp, Variant};
 use crate::run::{LogLine, Outcome, RunKind};
 use crate::runtime::{Execution, RuntimeError, Workshop};
-use crate::sandbox::{Cassette, LimitOverrides, Recorder, Script};
+use crate::sandbox::{Cassette, CassetteError, LimitOverrides, Recorder, Script};
 use crate::store::rehearsal::Rehearsal;
 use crate::store::{Store as _, SyncState};
 
@@ -129,18 +129,18 @@ pub async fn against(
     path: &Path,
     bytes: &[u8],
     limits: &LimitOverrides,
-) -> Result<Trial, RuntimeError> {
+) -> Result<Trial, TrialError> {
     let recorded = RecordedFile::parse(path, bytes)?;
     let start = recorded.now().map_or_else(an_odd_moment, Timestamp);
     // A text has no other way to wait than host calls.
     let clock =
         Arc::new(if script.modules().is_empty() { JumpingClock::running(start) } else { JumpingClock::new(start) });
     let exchanges = Arc::new(Exchanges::of(&recorded, path, &clock)?);
-    let connection: ConnectionName = CONNECTION.parse()?;
+    let connection: ConnectionName = CONNECTION.parse().map_err(RuntimeError::from)?;
     let mut execution = Execution::new(Arc::clone(script), connection.clone());
     execution.connection_facts = Some(recorded.connection_facts(&connection).into());
     execution.policy.base_url = execution.policy.base_url.or_else(|| NOWHERE.parse().ok());
-    let egress = Egress::answered_by(Arc::clone(&exchanges) as _)?;
+    let egress = Egress::answered_by(Arc::clone(&exchanges) as _).map_err(RuntimeError::from)?;
     execution.egress = Some(egress.with_clock(Arc::clone(&clock) as _));
     execution.guard.allow = true;
     (execution.limits.http_requests, execution.limits.timeout) = (MAX_REQUESTS, TIMEOUT);
@@ -148,7 +148,7 @@ pub async fn against(
     execution.time = Some(Arc::clone(&clock));
     let buffer = Buffer::default();
     let tape = PathBuf::from("the run");
-    let wrong = |source| crate::sandbox::CassetteError::Unwritable { path: tape.clone(), source };
+    let wrong = |source| RuntimeError::from(CassetteError::Unwritable { path: tape.clone(), source });
     let recorder = Recorder::of_effects(&tape, Box::new(buffer.clone())).map_err(wrong)?;
     execution.recorder = Some(Arc::clone(&recorder));
     let sync = SyncKey { script: execution.name.clone(), connection: connection.clone(), variant: Variant::default() };
@@ -168,9 +168,12 @@ pub async fn against(
         }
     };
     let (run, output, store) = workshop.run(execution, recorded.input(), prepare).await?;
-    recorder.finish()?;
-    let tape = Cassette::of(&tape, std::mem::take(&mut *buffer.0.lock().unwrap_or_else(PoisonError::into_inner)))?;
-    let calls = Calls::of(&tape)?;
+    let read = || {
+        recorder.finish()?;
+        let written = std::mem::take(&mut *buffer.0.lock().unwrap_or_else(PoisonError::into_inner));
+        Calls::of(&Cassette::of(&tape, written)?)
+    };
+    let calls = read().map_err(RuntimeError::from)?;
 
     let mut trial = Trial { log: store.logged(), waited_ms: clock.jumped_ms(), ..Trial::default() };
     exchanges.report(&mut trial);

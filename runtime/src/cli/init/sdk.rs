@@ -60,4 +60,5 @@ pub(super) const C: &[(&str, &str)] = files![
 ];
 
 /// What an editor needs for TypeScript and JavaScript.
-pub(super) const TYPESCRIPT: &[(&str, &str)] = files!["typescript/globals.d.ts", "typescript/nango.d.ts", "typescript/terapi.d.ts",];
+pub(super) const TYPESCRIPT: &[(&str, &str)] =
+    files!["typescript/globals.d.ts", "typescript/nango.d.ts", "typescript/terapi.d.ts",];
