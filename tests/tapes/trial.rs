@@ -103,6 +103,21 @@ fn a_retry_gets_what_is_recorded_for_the_same_request_and_no_other() {
         let trial = against(bench, &action(TRIES), &file).await;
         same(&trial);
         assert_eq!((trial.requests, trial.waited_ms), (2, 0));
+        // One that answers anything is there for the other request.
+        let any = json!({ "response": "", "status": 200 });
+        let mut open = file.clone();
+        open["api"]["get"]["/x"][1] = any;
+        let trial = against(bench, &action(TRIES), &open).await;
+        same(&trial);
+        assert_eq!((trial.requests, trial.waited_ms), (2, 0));
+        // The same request, written otherwise.
+        let again = json!({ "response": "", "status": 200, "request": { "params": { "page": "1" }, "headers": {} } });
+        let mut again_too = file.clone();
+        again_too["api"]["get"]["/x"].as_array_mut().unwrap().push(again);
+        again_too["output"] = json!([200, 200]);
+        let trial = against(bench, &action(TRIES), &again_too).await;
+        same(&trial);
+        assert_eq!(trial.requests, 3);
     });
 }
 

@@ -138,8 +138,12 @@ impl Answers for Exchanges {
             Ok((at, accepted, Some(exchange))) => {
                 state.used.insert(at);
                 state.accepted.extend(&exchange.short_name(), accepted);
-                let mut others = self.recorded.iter().enumerate();
-                let another = others.any(|(at, other)| !state.used.contains(&at) && other.asks_the_same(exchange));
+                let another = |(at, other): (usize, &Exchange)| {
+                    !state.used.contains(&at)
+                        && other.is_as_open(exchange)
+                        && other.fit(&asked, Some(&self.leeway)).is_ok()
+                };
+                let another = self.recorded.iter().enumerate().any(another);
                 return Ok(Answered { response: exchange.response.clone(), another });
             }
             Ok(_) => None,

@@ -252,6 +252,11 @@ impl Exchange {
         only_reads(&self.method)
     }
 
+    /// Whether as much is known of the request as of the other's: what answers anything is no further answer to one request.
+    pub(super) fn is_as_open(&self, other: &Self) -> bool {
+        self.request.is_some() == other.request.is_some()
+    }
+
     pub(super) fn asks_the_same(&self, other: &Self) -> bool {
         self.method == other.method
             && self.path == other.path
