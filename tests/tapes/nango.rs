@@ -188,6 +188,10 @@ fn another_order_of_the_same_records_is_a_note() {
         let trial = against(bench, SYNC, &file).await;
         assert_eq!(trial.mismatches, []);
         assert_eq!(trial.notes, ["saved Item: the same 3 records in another order"]);
+        // Of one that differs its id says more than its place.
+        file["nango"]["batchSave"]["Item"][2]["name"] = "eins".into();
+        let trial = against(bench, SYNC, &file).await;
+        assert_eq!(trial.mismatches[0].path, "name of the record 1", "{:?}", trial.mismatches);
     });
 }
 

@@ -159,6 +159,7 @@ impl Side<'_> {
         };
         let (Value::Array(mut expected), Value::Array(mut came)) = (expected, came) else { return };
         let (expected_count, came_count) = (expected.len(), came.len());
+        let same_order = expected.iter().map(id).eq(came.iter().map(id));
         for records in [&mut expected, &mut came] {
             records.sort_by_cached_key(|record| (id(record), record.to_string()));
         }
@@ -169,14 +170,20 @@ impl Side<'_> {
             if some.is_empty() { String::new() } else { format!(", only there: {}", some.join(", ")) }
         };
         let only = (apart(&expected, &came), apart(&came, &expected));
+        let same_ids = !same_order && expected.iter().map(id).eq(came.iter().map(id));
         let (expected, came) = (Value::from(expected), Value::from(came));
-        if let Ok(accepted) = values_with(self.leeway, Place::Result, &expected, &came) {
-            self.trial.accepted.extend(&format!("{kind} {model}"), accepted);
-            let note = format!("{kind} {model}: the same {came_count} records in another order");
-            return self.trial.notes.push(note);
-        }
-        // Where as many came, the place in the file says most; else which are missing or too many does.
-        let Found { path, recorded, came } = if expected_count == came_count {
+        let by_id = match values_with(self.leeway, Place::Result, &expected, &came) {
+            Err(found) => found,
+            Ok(accepted) => {
+                self.trial.accepted.extend(&format!("{kind} {model}"), accepted);
+                let note = format!("{kind} {model}: the same {came_count} records in another order");
+                return self.trial.notes.push(note);
+            }
+        };
+        // Where as many came, the place in the file says most, or the id in another order; else which are missing or too many.
+        let Found { path, recorded, came } = if same_ids {
+            with_id(by_id, &expected)
+        } else if expected_count == came_count {
             found
         } else {
             let recorded = format!("{expected_count} records{}", only.0);
@@ -184,6 +191,16 @@ impl Side<'_> {
         };
         self.trial.mismatches.push(Mismatch { kind: kind.replace(' ', "-"), what: model, path, recorded, came });
     }
+}
+
+/// With the id of the record in the place of its number in a sorted list.
+fn with_id(found: Found, sorted: &Value) -> Found {
+    let place = found.path.strip_prefix('[').and_then(|path| path.split_once(']'));
+    let named = place.and_then(|(at, rest)| {
+        let record = sorted.get(at.parse::<usize>().ok()?)?;
+        Some(format!("{} of the record {}", rest.trim_start_matches('.'), id(record)))
+    });
+    Found { path: named.unwrap_or_else(|| found.path.clone()), ..found }
 }
 
 /// The id of a record, or what is an id itself, as a text.

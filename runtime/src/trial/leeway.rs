@@ -3,7 +3,8 @@
 //! A script that asks for what changed in the last 30 days, or saves when it ran, has another value on each day. Such a
 //! value is accepted in the place of one of the same shape, and noted, if
 //! - the trial's clock showed it during the run, or something that is a whole number of minutes away from that (of hours,
-//!   where it has no milliseconds; of days, where it has no seconds): filters such as "now less 30 days", and
+//!   where it has no milliseconds; of days, where it is written without seconds): filters such as "now less 30 days", or it
+//!   is the beginning of the run's minute or hour, and
 //! - neither it nor the recorded one is among what the script was given: such a value was taken from there.
 //!
 //! A day without a time says less, and is accepted only as the day of the run, and in a request up to two years before
@@ -180,17 +181,22 @@ impl Leeway {
         if [recorded, came].iter().any(|it| given.iter().any(|given| given.instants.contains(&it.ms))) {
             return None;
         }
+        let cut_to = |unit: i64| recorded.ms % unit == 0 && came.ms % unit == 0;
         let (unit, period) = match came.precision {
-            // What was cut to seconds has no milliseconds, whatever the shape.
-            Precision::Millisecond if came.ms % SECOND != 0 => (1, MINUTE),
-            Precision::Millisecond | Precision::Second => (SECOND, HOUR),
-            Precision::Minute | Precision::Day => (MINUTE, DAY),
+            // What was cut to seconds has no milliseconds, whatever the shape; and what was cut to more says little, and is
+            // the time of the run or nothing.
+            Precision::Millisecond if came.ms % SECOND != 0 => (1, Some(MINUTE)),
+            Precision::Millisecond | Precision::Second if cut_to(HOUR) => (HOUR, None),
+            Precision::Millisecond | Precision::Second if cut_to(MINUTE) => (MINUTE, None),
+            Precision::Millisecond | Precision::Second => (SECOND, Some(HOUR)),
+            Precision::Minute | Precision::Day => (MINUTE, Some(DAY)),
         };
         let cut = |ms: i64| ms - ms.rem_euclid(unit);
         let now = shown.iter().any(|(from, to)| (cut(*from)..=*to).contains(&came.ms));
         let apart = shown.iter().any(|(from, to)| {
-            let from = cut(*from);
-            (came.ms - from).abs() <= MOST && (came.ms - from).rem_euclid(period) <= cut(*to) - from
+            let (from, to) = (cut(*from), cut(*to));
+            let whole = |period| (came.ms - from).rem_euclid(period) <= to - from;
+            (came.ms - from).abs() <= MOST && period.is_some_and(whole)
         });
         match (now, apart) {
             (true, _) => Some("the time of the run"),
@@ -256,6 +262,8 @@ mod tests {
             ("2025-02-03T10:11:12.000Z", "2026-11-23T03:23:49.000Z"),
             ("1738577472", "1795407829"),
             ("1738577472131", "1795407829123"),
+            ("2025-02-03T10:11:00.000Z", "2026-11-23T04:23:00.000Z"),
+            ("2025-02-03T10:00:00Z", "2026-11-23T04:00:00Z"),
             ("2025-02-03 10:11", "2026-11-23 04:23"),
             ("Mon, 03 Feb 2025 10:11:12 GMT", "Mon, 23 Nov 2026 04:23:49 GMT"),
             ("updated > '2025-02-03T10:11:12Z' order by id", "updated > '2026-11-23T04:23:49Z' order by id"),
@@ -273,6 +281,9 @@ mod tests {
             ("2025-02-03T10:11:12Z", "2026-11-23T04:22:49Z"),
             ("2025-02-03T10:11:12.131Z", "2026-11-23T04:23:49Z"),
             ("2025-02-03T10:11:12Z", "1795407829"),
+            ("2025-02-03T10:11:00.000Z", "2026-11-23T03:23:00.000Z"),
+            ("2025-02-03T10:00:00Z", "2026-11-23T03:00:00Z"),
+            ("2025-02-03T10:11:00Z", "2026-11-23T04:00:00Z"),
             ("2025-02-03", "2026-11-23T04:23:49Z"),
             ("2025-02-03T00:00:00Z", "2026-11-23T04:23:49Z"),
             ("2025-02-03T10:11:12Z", "2026-11-23T00:00:00Z"),

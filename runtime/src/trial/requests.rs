@@ -21,7 +21,7 @@ use crate::sandbox::value_in_short;
 
 /// Headers that an SDK, a client or a platform adds by itself, so that a recording has them or not whatever the script did:
 /// compared only where both sides have them.
-const ADDED_HEADERS: [&str; 16] = [
+const ADDED_HEADERS: [&str; 18] = [
     "accept",
     "accept-encoding",
     "authorization",
@@ -32,6 +32,8 @@ const ADDED_HEADERS: [&str; 16] = [
     "content-type",
     "enable-header-forwarding",
     "host",
+    "nango-activity-log-id",
+    "nango-is-dry-run",
     "nango-is-script",
     "nango-is-sync",
     "provider-config-key",
