@@ -157,7 +157,7 @@ pub fn declare<'js>(ctx: &Ctx<'js>, name: &str, code: String) -> Result<Module<'
         let (line, column) = SCRIPT
             .with_borrow(|modules| modules.iter().find(|module| module.name == name).map(|module| deepest(&module.code)))
             .unwrap_or((1, 1));
-        let message = format!("{name} nests too deeply: at most some hundred brackets in brackets\n    at {name}:{line}:{column}");
+        let message = format!("{name} nests too deeply: about a thousand brackets in brackets can be\n    at {name}:{line}:{column}");
         return Err(Exception::throw_syntax(ctx, &message));
     }
     Err(ctx.throw(thrown))

@@ -2,7 +2,12 @@
 import { DOMException } from './dom_exception.js';
 
 export function structuredClone(value) {
-    return cloned(value, new Map());
+    try {
+        return cloned(value, new Map());
+    } catch (error) {
+        // Of a value that nests too deeply: with the caller's place, which the frames of this file would hide.
+        throw error instanceof RangeError ? new RangeError(error.message) : error;
+    }
 }
 
 function cloned(value, seen) {
