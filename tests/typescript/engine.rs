@@ -85,9 +85,7 @@ fn what_goes_too_deep_is_an_error_in_the_author_s_line_and_never_a_trap() {
 #[test]
 fn source_that_nests_too_deeply_is_refused_with_its_place() {
     on_shared_bench(async |bench| {
-        for (open, middle, close, too_deep) in
-            [("f(", "1", ")", 5_000), ("`${", "1", "}`", 5_000), ("({ a: ", "1", "})", 2_000)]
-        {
+        for (open, middle, close) in [("f(", "1", ")"), ("`${", "1", "}`")] {
             let nested = |depth: usize| {
                 sync_that(&format!(
                     "const f = (x: any) => x;\nconst deep = {}{middle}{};",
@@ -96,7 +94,7 @@ fn source_that_nests_too_deeply_is_refused_with_its_place() {
                 ))
             };
             bench.sync(execution(bench, &nested(100)).await).await.succeeded();
-            let error = bench.runtime.load(nested(too_deep).into_bytes()).await.err().expect("refused");
+            let error = bench.runtime.load(nested(5_000).into_bytes()).await.err().expect("refused");
             assert!(
                 error.to_string().contains("nests too deeply") && error.to_string().contains("script.ts:5:"),
                 "{open}: {error}"
