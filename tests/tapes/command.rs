@@ -163,6 +163,7 @@ fn a_dry_run_shows_what_would_change_and_leaves_every_file_of_the_store_as_it_wa
     let before = desk.files();
     let dry = desk.open(&["dry-run", "slack-members.wasm"]);
     assert!(dry.status.success(), "{dry:?}");
+    assert!(!String::from_utf8_lossy(&dry.stderr).contains("ERROR"), "what only reads fails at nothing: {dry:?}");
     let text = stdout(&dry);
     assert!(text.starts_with("dry run  nothing was written"), "{text}");
     assert!(text.contains("0 added, 1 updated, 1 deleted, 10 unchanged"), "{text}");
