@@ -62,7 +62,14 @@ pub(super) fn stopped_by(error: &wasmtime::Error, meter: &RunMeter) -> Stopped {
             ),
         )
     } else if trap == Some(&Trap::StackOverflow) {
-        (StopReason::Trapped, "stack overflow: the script recurses too deeply; its stack has 1 MiB".to_owned())
+        (StopReason::Trapped, "stack overflow: the script recurses too deeply; its stack has 12 MiB".to_owned())
+    } else if trap == Some(&Trap::MemoryOutOfBounds) {
+        // The stack that a language keeps in memory, 1 MiB in Rust, stands below everything else and ends before the host's.
+        let trap = Trap::MemoryOutOfBounds;
+        (
+            StopReason::Trapped,
+            format!("the script trapped: {trap}; in safe code that is a stack overflow: the script recurses too deeply"),
+        )
     } else if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         (StopReason::Trapped, format!("the script called exit({}); return an error instead", exit.0))
     } else if let Some(not_here) = error.downcast_ref::<NotHere>() {

@@ -92,6 +92,37 @@ async function records(terapi: any) {
     await fails('a delete of no list', () => terapi.batchDelete('2', 'Thing'), 'TypeError', 'array');
 }
 
+/** Rows are saved as JSON.stringify writes them. */
+async function rows(terapi: any) {
+    class Odd { id = 'odd'; own = 1; get inherited() { return 1; } }
+    const hidden = Object.defineProperty({ id: 'hidden' }, 'no', { value: 1, enumerable: false });
+    const all: any[] = [
+        { id: 'numbers', list: [0, -0, 1.5, 1e21, 1e-7, 123456789.125, 2 ** 53, -1e-6, 5e-324, NaN, Infinity, 0.1 + 0.2, 1e20, 4294967296] },
+        { id: 'texts', list: ['', '"\\/\b\f\n\r\t\x01\x1f\x7f', 'é', '日本', '😀', '\u2028', 'ÿĀ'], 'a "name"\n': 1, é: 2, 日: 3, 1: 'number' },
+        { id: 'none', a: undefined, b: null, c: [undefined, null, , 1], d: () => 1, e: [() => 1], f: Symbol('s'), g: [Symbol('s')] },
+        { id: 'nested', a: { b: { c: [[], {}, [{}]] } }, empty: {}, list: [] },
+        { id: 'dates', at: new Date(0), json: { toJSON: () => ({ own: true }) }, url: new URL('https://a.test/'), buffer: Buffer.from('a'), map: new Map([[1, 2]]), error: new Error('x'), re: /a/ },
+        { id: 'boxed', a: Object('text'), b: Object(1), c: Object(true) },
+        { id: 'made', proxy: new Proxy({ a: 1 }, {}), bare: Object.assign(Object.create(null), { a: 1 }), odd: new Odd(), frozen: Object.freeze([1]) },
+        new Odd(), hidden,
+        { id: 'getter', get a() { return 1; }, get b() { return undefined; } },
+        Object.fromEntries([['id', 'many'], ...Array.from({ length: 600 }, (_, i) => [`name${i}`, i])]),
+    ];
+    same('rows', (await terapi.batchSave(all, 'Thing')).added, all.length);
+    const found = await terapi.getRecordsByIds(all.map((row) => row.id), 'Thing');
+    for (const row of all) same(`the row ${row.id}`, sorted(found.get(row.id)), sorted(JSON.parse(JSON.stringify(row))));
+    await fails('a BigInt', () => terapi.batchSave([{ id: 'a', n: 1n }], 'Thing'), 'TypeError', 'BigInt');
+    const cycle: any = { id: 'a' };
+    cycle.deep = [{ cycle }];
+    await fails('a cycle', () => terapi.batchSave([cycle], 'Thing'), 'TypeError', 'circular');
+    await fails('a getter that throws', () => terapi.batchSave([{ id: 'a', get b() { throw new Error('mine'); } }], 'Thing'), 'mine');
+    await fails('a lone surrogate', () => terapi.batchSave([{ id: 'a', b: '\ud800' }], 'Thing'), 'surrogate');
+    await terapi.batchDelete(all, 'Thing');
+}
+
+const sorted = (value: any): any =>
+    typeof value !== 'object' || value === null ? value : Array.isArray(value) ? value.map(sorted) : Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
+
 async function states(terapi: any) {
     same('no checkpoint', await terapi.getCheckpoint(), null);
     await terapi.saveCheckpoint({ page: 1, at: 'x', done: false });
@@ -146,7 +177,7 @@ export default createSync({
     models: { Thing },
     exec: async (terapi) => {
         wrong = [];
-        for (const part of [requests, lists, records, states]) {
+        for (const part of [requests, lists, records, rows, states]) {
             try {
                 await part(terapi);
             } catch (error) {

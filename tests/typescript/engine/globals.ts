@@ -239,6 +239,25 @@ async function answers() {
     same('bytes', hex(await new Response(new Uint8Array([1, 255])).arrayBuffer()), '01ff');
 }
 
+function json() {
+    const read = (text: string) => JSON.parse(text);
+    same('numbers', read('[0,-1,1e2,123456789012,0.1,-0.5e-7,1E+3,9007199254740993,2147483648,-2147483649,999999999]'), [0, -1, 100, 123456789012, 0.1, -5e-8, 1000, 9007199254740992, 2147483648, -2147483649, 999999999]);
+    same('minus zero', [Object.is(read('-0'), -0), Object.is(read('-0.0'), -0), Object.is(read('[-0]')[0], -0), Object.is(read('0'), 0)], [true, true, true, true]);
+    same('escapes', read('"\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\u2014\\ud83d\\ude00x"'), '"\\/\b\f\n\r\té\u2014😀x');
+    same('surrogates', [...read('"\\ud83d"+'.slice(0, -1)), ...read('"a\\ude00\\ud83db"')].map((unit: string) => unit.charCodeAt(0)), [0xd83d, 97, 0xde00, 0xd83d, 98]);
+    same('texts', read('["","é","日本","😀","ÿ","a\u2028b"]'), ['', 'é', '日本', '😀', 'ÿ', 'a\u2028b']);
+    same('white space', read(' \t\r\n{ "a" :\n[ 1 , { } , [ ] ] } '), { a: [1, {}, []] });
+    same('fields', [Object.keys(read('{"b":1,"2":1,"a":1,"1":1,"b":2}')), read('{"a":1,"a":{"x":2}}')], [['1', '2', 'b', 'a'], { a: { x: 2 } }]);
+    const proto = read('{"__proto__":{"x":1},"constructor":2,"toString":3}');
+    same('__proto__', [Object.keys(proto), Object.getPrototypeOf(proto) === Object.prototype, proto.x], [['__proto__', 'constructor', 'toString'], true, undefined]);
+    same('names with escapes', read('{"a\\n":1,"\\u0062":2,"é":3}'), { 'a\n': 1, b: 2, é: 3 });
+    same('many names', Object.keys(read(`[${Array.from({ length: 700 }, (_, i) => `{"name${i}":${i},"n${i}me":1}`).join()}]`).reduce((all: any, one: any) => Object.assign(all, one), {})).length, 1400);
+    for (const bad of ['', ' ', '{', '[1,]', '{"a":1,}', '{a:1}', "'a'", '01', '1.', '.5', '+1', '-', '1e', '[1 2]', '{"a" 1}', '"\\x41"', '"\\u12"', '"a\nb"', '"a\u0000"', 'tru', 'nulll', '[]]', '"a', 'NaN', 'undefined', '\ufeff1', '1\u00a0']) {
+        throws(`JSON that is none: ${bad}`, () => read(bad), 'SyntaxError');
+    }
+    same('deep', JSON.stringify(read('['.repeat(400) + ']'.repeat(400))).length, 800);
+}
+
 function language() {
     same('globalThis', [typeof globalThis, typeof global, typeof process.env], ['object', 'object', 'object']);
     same('JSON.parse with a reviver', JSON.parse('{"a":[1,2]}', (_, value) => (typeof value === 'number' ? value * 2 : value)), { a: [2, 4] });
@@ -256,7 +275,7 @@ export default createAction({
     exec: async () => {
         passed = 0;
         failed = [];
-        for (const part of [urls, parameters, text, buffers, hashes, time, aborting, clones, answers, language]) {
+        for (const part of [urls, parameters, text, buffers, hashes, time, aborting, clones, answers, json, language]) {
             try {
                 await part();
             } catch (error) {

@@ -5,6 +5,7 @@
 //! - [`engine`]: QuickJS itself, what is loaded into it, how a script is loaded and run
 //! - [`modules`]: which specifier names which module
 //! - [`event_loop`]: jobs, requests under way, timers
+//! - [`json`]: JSON to and from values, for what is plain
 //! - [`native`]: what the JavaScript of the SDK cannot do by itself, a file a topic
 //!
 //! Invariants: no JavaScript value decides over more than this run; whatever a script does to the objects around it, its
@@ -13,6 +14,7 @@
 mod engine;
 mod event_loop;
 mod exports;
+mod json;
 mod modules;
 mod native;
 mod values;

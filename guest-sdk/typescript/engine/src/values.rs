@@ -1,5 +1,6 @@
 //! Between JavaScript values and Rust's.
 
+use crate::json;
 use rquickjs::{Array, Ctx, Error, Exception, FromJs, Object, Result, TypedArray, Value, qjs};
 
 /// A string as UTF-8; a lone surrogate becomes U+FFFD.
@@ -101,16 +102,19 @@ pub fn pairs<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Result<Vec<(String, Stri
 }
 
 /// Parses a JSON text as `JSON.parse` does, without making a JavaScript string of it first.
-pub fn parse_json<'js>(ctx: &Ctx<'js>, mut text: Vec<u8>) -> Result<Value<'js>> {
+pub fn parse_json<'js>(ctx: &Ctx<'js>, mut text: String) -> Result<Value<'js>> {
     parse_json_of(ctx, &mut text)
 }
 
 /// The same of a text that is wanted afterwards, whatever came of it.
-pub fn parse_json_of<'js>(ctx: &Ctx<'js>, text: &mut Vec<u8>) -> Result<Value<'js>> {
+pub fn parse_json_of<'js>(ctx: &Ctx<'js>, text: &mut String) -> Result<Value<'js>> {
+    if let Some(read) = json::read(ctx, text) {
+        return read;
+    }
     let length = text.len();
-    // Not `push`, which would make it twice as large, elsewhere.
+    // Not `push` alone, which would make it twice as large, elsewhere.
     text.reserve_exact(1);
-    text.push(0);
+    text.push('\0');
     // SAFETY: the text ends with a zero byte, as QuickJS wants it, and outlives the call.
     let value = unsafe {
         let value = qjs::JS_ParseJSON(ctx.as_raw().as_ptr(), text.as_ptr().cast(), length as _, c"<input>".as_ptr());

@@ -18,7 +18,7 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIEN
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT.with_encode_padding(false));
 
 pub fn add<'js>(host: &Object<'js>) -> Result<()> {
-    function(host, "parseJson", |ctx: Ctx<'js>, text: Text| parse_json(&ctx, text.0.into_bytes()))?;
+    function(host, "parseJson", |ctx: Ctx<'js>, text: Text| parse_json(&ctx, text.0))?;
     function(host, "encodeUtf8", |ctx: Ctx<'js>, text: Text| array(&ctx, text.0.into_bytes()))?;
     function(host, "decodeUtf8", |ctx: Ctx<'js>, data: TypedArray<'js, u8>, fatal: bool| {
         let text = match String::from_utf8(bytes(&data)) {
@@ -86,7 +86,7 @@ fn decode_base64(text: &str, strict: bool) -> Option<Vec<u8>> {
     if strict {
         let letters: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0C)).collect();
         let padding = letters.iter().rev().take_while(|byte| **byte == b'=').count();
-        if padding > 2 || (padding > 0 && letters.len() % 4 != 0) {
+        if padding > 2 || (padding > 0 && !letters.len().is_multiple_of(4)) {
             return None;
         }
         return STANDARD.decode(&letters[..letters.len() - padding]).ok();

@@ -90,17 +90,16 @@ fn body<'js>(ctx: &Ctx<'js>, body: Vec<u8>, want: Want) -> Result<Value<'js>> {
         Want::Bytes => TypedArray::new(ctx.clone(), body)?.into_js(ctx),
         Want::Text => text(body).into_js(ctx),
         Want::Data => {
-            let text = text(body);
+            let mut text = text(body);
             let first = text.bytes().find(|byte| !byte.is_ascii_whitespace());
             if !matches!(first, Some(b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n')) {
                 return text.into_js(ctx);
             }
-            let mut text = text.into_bytes();
             match parse_json_of(ctx, &mut text) {
                 Ok(value) => Ok(value),
                 Err(error) if error.is_exception() => {
                     ctx.catch();
-                    self::text(text).into_js(ctx)
+                    text.into_js(ctx)
                 }
                 Err(error) => Err(error),
             }

@@ -4,6 +4,7 @@ use rquickjs::{Array, Ctx, Error, Exception, Object, Result, Value};
 
 use super::add as function;
 use crate::bindings::terapi::sync::records::{self, Entry, SaveSummary};
+use crate::json::Writer;
 use crate::values::{Text, parse_json, text_field, texts, throw, to_json};
 
 /// What the host takes in one call.
@@ -39,6 +40,7 @@ type Save = fn(&str, &[Entry]) -> std::result::Result<SaveSummary, records::Erro
 fn save<'js>(ctx: &Ctx<'js>, model: &str, rows: &Array<'js>, write: Save) -> Result<Object<'js>> {
     let mut total = SaveSummary { added: 0, updated: 0, unchanged: 0, repeated: 0 };
     let mut batch: Vec<Entry> = Vec::new();
+    let mut writer = Writer::new(ctx);
     let mut bytes = 0;
     let mut written = 0;
     let mut flush = |batch: &mut Vec<Entry>, written: &mut usize| {
@@ -59,7 +61,11 @@ fn save<'js>(ctx: &Ctx<'js>, model: &str, rows: &Array<'js>, write: Save) -> Res
         let Some(id) = text_field(object, "id")? else {
             return Err(Exception::throw_type(ctx, &format!("row {index} for the model {model} has no id")));
         };
-        let Some(data) = to_json(&row)? else {
+        let data = match writer.write(&row) {
+            Some(data) => Some(data?),
+            None => to_json(&row)?,
+        };
+        let Some(data) = data else {
             return Err(Exception::throw_type(ctx, &format!("row {index} for the model {model} is no JSON")));
         };
         let size = id.len() + data.len();
@@ -85,7 +91,7 @@ fn save<'js>(ctx: &Ctx<'js>, model: &str, rows: &Array<'js>, write: Save) -> Res
 fn flat<'js>(ctx: &Ctx<'js>, into: &Array<'js>, entries: Vec<Entry>) -> Result<()> {
     for entry in entries {
         into.set(into.len(), entry.id)?;
-        into.set(into.len(), parse_json(ctx, entry.data.into_bytes())?)?;
+        into.set(into.len(), parse_json(ctx, entry.data)?)?;
     }
     Ok(())
 }

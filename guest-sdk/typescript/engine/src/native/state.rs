@@ -15,14 +15,14 @@ pub fn add<'js>(host: &Object<'js>) -> Result<()> {
         state::save_checkpoint(&value.0).map_err(|error| thrown(&ctx, error))
     })?;
     function(host, "clearCheckpoint", |ctx: Ctx<'js>| state::clear_checkpoint().map_err(|error| thrown(&ctx, error)))?;
-    function(host, "metadata", |ctx: Ctx<'js>| parse_json(&ctx, state::metadata().into_bytes()))?;
+    function(host, "metadata", |ctx: Ctx<'js>| parse_json(&ctx, state::metadata()))?;
     function(host, "setMetadata", |ctx: Ctx<'js>, value: Text| {
         state::set_metadata(&value.0).map_err(|error| thrown(&ctx, error))
     })?;
     function(host, "updateMetadata", |ctx: Ctx<'js>, fields: Text| {
         state::update_metadata(&fields.0).map_err(|error| thrown(&ctx, error))
     })?;
-    function(host, "connection", |ctx: Ctx<'js>| parse_json(&ctx, state::connection().into_bytes()))?;
+    function(host, "connection", |ctx: Ctx<'js>| parse_json(&ctx, state::connection()))?;
     function(host, "log", |level: Text, message: Text, fields: Option<Text>| {
         // A script is described by itself, with no log to write to.
         if engine::doing() == Doing::Describing {
@@ -40,7 +40,7 @@ pub fn add<'js>(host: &Object<'js>) -> Result<()> {
 
 fn json_or_null<'js>(ctx: &Ctx<'js>, json: Option<String>) -> Result<Value<'js>> {
     match json {
-        Some(json) => parse_json(ctx, json.into_bytes()),
+        Some(json) => parse_json(ctx, json),
         None => Ok(Value::new_null(ctx.clone())),
     }
 }
