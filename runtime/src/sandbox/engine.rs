@@ -16,9 +16,9 @@ const MEMORIES_A_RUN: u32 = 4;
 const GUEST_STACK: usize = 12 << 20;
 /// Bytes more that the fiber has for host functions, which run on it.
 const HOST_STACK: usize = 1 << 20;
-/// Bytes at the top of a fiber's stack that stay mapped between runs; more than most runs use. The rest is given back to the
+/// Bytes at the top of a fiber's stack that stay mapped between runs, which every run uses. The rest is given back to the
 /// system, so that one deep recursion costs no memory after its run.
-const KEPT_STACK: usize = 64 << 10;
+const KEPT_STACK: usize = 16 << 10;
 
 /// An engine with slots for `runs` runs at once. Where so much address space cannot be reserved (a container with a
 /// limit on it), instances are allocated one by one: slower to start, otherwise the same.
