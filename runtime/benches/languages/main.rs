@@ -7,6 +7,8 @@
 //! Python and C run where their components are given: build `issues.py` and `issues.c` with the SDKs and name the results in
 //! `TERAPI_BENCH_LANGUAGES_PYTHON` and `TERAPI_BENCH_LANGUAGES_C`. `TERAPI_BENCH_NODE` says which Node (`node`).
 //!
+//! Then what it costs to have a script that is text: to upload one, to keep a thousand, and `terapi run issues.ts` as a process.
+//!
 //! Prints one JSON object a line: name, value, unit, and the baseline beside it with the ratio. Read the ratios.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench may stop where it stands")]
@@ -19,6 +21,7 @@ mod null_store;
 mod pages;
 #[path = "../shared/server.rs"]
 mod server;
+mod texts;
 
 use std::path::Path;
 use std::process::Command;
@@ -43,6 +46,8 @@ const ROUNDS: usize = 15;
 /// What the issue asks for: Rust in the sandbox is no slower than V8, TypeScript at most so many times Rust.
 const RUST_TO_NODE: f64 = 1.0;
 const TYPESCRIPT_TO_RUST: f64 = 8.0;
+/// Milliseconds.
+const TYPESCRIPT_START: f64 = 1.0;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -135,8 +140,18 @@ async fn bench() {
         beside("size of the script", language.bytes.len() as f64 / 1e3, "KB", rust.bytes.len() as f64 / 1e3);
         beside("compiling, CPU", language.compile_ms, "ms", rust.compile_ms);
         let start = |language: &Language| (median(&language.start_ms) - fetch_one).max(0.001);
-        beside("start: a run with one empty page, less the request", start(language), "ms", start(rust));
+        let line = figure(
+            format!("languages, {name}, start: a run with one empty page, less the request"),
+            start(language),
+            "ms",
+        );
+        match name {
+            "rust" => line.print(),
+            "typescript" => line.against("rust", start(rust)).at_most(TYPESCRIPT_START).print(),
+            _ => line.against("rust", start(rust)).print(),
+        }
     }
+    texts::bench(&server).await;
 }
 
 /// The scripts that are there, Rust first.
@@ -151,14 +166,13 @@ fn scripts() -> Vec<(&'static str, Vec<u8>)> {
     scripts
 }
 
-/// The script and the module that it shares with Node, as the command line packs them.
+/// The script and the module that it shares with Node.
+const TYPESCRIPT: [(&str, &str); 2] = [("issues.ts", include_str!("issues.ts")), ("map.js", include_str!("map.js"))];
+
+/// As the command line packs them.
 fn typescript() -> Vec<u8> {
-    serde_json::json!({ "terapi": "source/1", "modules": [
-        { "name": "issues.ts", "source": include_str!("issues.ts") },
-        { "name": "map.js", "source": include_str!("map.js") },
-    ]})
-    .to_string()
-    .into_bytes()
+    let modules = TYPESCRIPT.map(|(name, source)| serde_json::json!({ "name": name, "source": source }));
+    serde_json::json!({ "terapi": "source/1", "modules": modules }).to_string().into_bytes()
 }
 
 /// The median CPU of Node's passes after the first, in milliseconds.

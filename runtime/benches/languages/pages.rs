@@ -14,15 +14,19 @@ const PER_PAGE: u64 = 100;
 /// Of ten issues one is a pull request.
 pub(crate) const RECORDS: u64 = PAGES * PER_PAGE * 9 / 10;
 
-/// The API, in a child process that ends when its standard input closes. Below `/none` every list is empty.
+/// The API, in a child process that ends when its standard input closes. Below `/none` every list is empty,
+/// and below `/one` it is one page.
 pub(crate) async fn serve() {
     let pages: Arc<Vec<String>> = Arc::new((0..PAGES).map(page).collect());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("http://{}", listener.local_addr().unwrap());
-    let none = || async { ([(header::CONTENT_TYPE, "application/json")], "[]") };
+    let json = || [(header::CONTENT_TYPE, "application/json")];
+    let none = move || async move { (json(), "[]") };
+    let one = move |State(pages): State<Arc<Vec<String>>>| async move { (json(), pages[0].clone()) };
     let app = axum::Router::new()
         .route("/repos/terapi/bench/issues", get(list))
         .route("/none/repos/terapi/bench/issues", get(none))
+        .route("/one/repos/terapi/bench/issues", get(one))
         .with_state(pages);
     tokio::spawn(async move { axum::serve(listener, app).await });
     tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await.unwrap().unwrap();

@@ -68,7 +68,9 @@ pub(super) fn stopped_by(error: &wasmtime::Error, meter: &RunMeter) -> Stopped {
         let trap = Trap::MemoryOutOfBounds;
         (
             StopReason::Trapped,
-            format!("the script trapped: {trap}; in safe code that is a stack overflow: the script recurses too deeply"),
+            format!(
+                "the script trapped: {trap}; in safe code that is a stack overflow: the script recurses too deeply"
+            ),
         )
     } else if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         (StopReason::Trapped, format!("the script called exit({}); return an error instead", exit.0))
