@@ -266,6 +266,10 @@ function language() {
     same('what is new', [[1, 2, 3].at(-1), Object.groupBy === undefined || true, [3, 1].toSorted(), 'a-b'.replaceAll('-', '+'), [1, [2]].flat(), structuredClone(1)], [3, true, [1, 3], 'a+b', [1, 2], 1]);
     same('named groups and lookbehind', ['2024-05'.match(/(?<y>\d{4})-(?<m>\d\d)/)?.groups?.m, 'a1b2'.replace(/(?<=b)\d/, 'x')], ['05', 'a1bx']);
     same('dates', [new Date('2024-02-29T12:00:00Z').toISOString(), new Date(2024, 0, 31).getMonth(), Number.isNaN(new Date('nope').getTime()), new Date('2024-01-01').getTime()], ['2024-02-29T12:00:00.000Z', 0, true, 1704067200000]);
+    same('numbers in en-US', [(1234567.891).toLocaleString(), (-1234.5).toLocaleString('en-US', { minimumFractionDigits: 2 }), (0.0001).toLocaleString(), (1e21).toLocaleString(), 12345678901234567890n.toLocaleString(), NaN.toLocaleString()], ['1,234,567.891', '-1,234.50', '0', '1,000,000,000,000,000,000,000', '12,345,678,901,234,567,890', 'NaN']);
+    const noon = new Date(2024, 0, 2, 12, 3, 4);
+    same('dates in en-US', [noon.toLocaleDateString(), noon.toLocaleTimeString().replace('\u202f', ' '), new Date(2024, 10, 30).toLocaleString('en-US').replace('\u202f', ' ')], ['1/2/2024', '12:03:04 PM', '11/30/2024, 12:00:00 AM']);
+    same('dates of many spellings', ['2024-01-01T00:00:00+0000', '2024-01-01 10:00:00Z', 'Tue, 02 Jan 2024 03:04:05 +0100', '2024-01-01T10:00:00.123456789+02:00', 'Thu Jan 04 12:00:00 +0000 2024', 'January 2, 2024 10:00 AM UTC'].map((text) => new Date(text).getTime()), [1704067200000, 1704103200000, 1704161045000, 1704096000123, 1704369600000, 1704189600000]);
     same('Function.prototype', (() => 1) instanceof Function, true);
 }
 
