@@ -11,6 +11,9 @@ type Written = std::result::Result<(), Stop>;
 /// How many names of fields are known at a time.
 const NAMES: usize = 256;
 
+/// Bytes of written names after which they are forgotten: of rows whose names are all different none comes again.
+const MOST_WRITTEN: usize = 64 << 10;
+
 /// QuickJS's numbers of the classes of plain objects and arrays.
 const PLAIN_OBJECT: qjs::JSClassID = 1;
 const PLAIN_ARRAY: qjs::JSClassID = 2;
@@ -26,14 +29,9 @@ pub struct Writer<'js> {
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
-        let ctx = self.ctx.as_raw().as_ptr();
-        // SAFETY: the atoms are owned, and the context lives.
-        unsafe {
-            qjs::JS_FreeAtom(ctx, self.to_json);
-            for (atom, ..) in self.names.drain(..) {
-                qjs::JS_FreeAtom(ctx, atom);
-            }
-        }
+        self.forget();
+        // SAFETY: the atom is owned, and the context lives.
+        unsafe { qjs::JS_FreeAtom(self.ctx.as_raw().as_ptr(), self.to_json) }
     }
 }
 
@@ -52,6 +50,14 @@ impl<'js> Writer<'js> {
         // SAFETY: a name that ends with a zero byte; no atom (0) is a name that nothing has.
         let to_json = unsafe { qjs::JS_NewAtomLen(ctx.as_raw().as_ptr(), c"toJSON".as_ptr(), 6) };
         Self { ctx: ctx.clone(), to_json, names: vec![(0, 0, 0); NAMES], written: Vec::new() }
+    }
+
+    fn forget(&mut self) {
+        for (atom, ..) in &mut self.names {
+            // SAFETY: the atom is owned, and the context lives; no atom (0) is never freed.
+            unsafe { qjs::JS_FreeAtom(self.ctx.as_raw().as_ptr(), std::mem::take(atom)) }
+        }
+        self.written.clear();
     }
 
     /// What `JSON.stringify` makes of a value; none if QuickJS is to do it. A getter may have been asked then.
@@ -164,9 +170,12 @@ impl<'js> Writer<'js> {
     fn name(&mut self, name: qjs::JSAtom, out: &mut Vec<u8>) -> Written {
         let slot = name as usize % NAMES;
         let (known, start, end) = self.names[slot];
-        if known == name {
+        if known == name && name != 0 {
             out.extend_from_slice(&self.written[start..end]);
             return Ok(());
+        }
+        if self.written.len() > MOST_WRITTEN {
+            self.forget();
         }
         let ctx = self.ctx.as_raw().as_ptr();
         // SAFETY: the atom lives, and what comes back is owned.
@@ -181,9 +190,10 @@ impl<'js> Writer<'js> {
         self.written = written;
         done?;
         out.extend_from_slice(&self.written[start..]);
-        // SAFETY: the known one is owned and let go of; the new one becomes owned, so that its number stays its own.
-        unsafe { qjs::JS_FreeAtom(ctx, known) };
-        self.names[slot] = (unsafe { qjs::JS_DupAtom(ctx, name) }, start, self.written.len());
+        // SAFETY: the new one becomes owned, so that its number stays its own; the one before is owned and let go of.
+        let kept = unsafe { qjs::JS_DupAtom(ctx, name) };
+        let before = std::mem::replace(&mut self.names[slot], (kept, start, self.written.len()));
+        unsafe { qjs::JS_FreeAtom(ctx, before.0) };
         Ok(())
     }
 
