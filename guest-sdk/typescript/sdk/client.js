@@ -129,8 +129,7 @@ export function headerObject(flat) {
 const WANTED = { arraybuffer: 'bytes', blob: 'bytes', text: 'text', json: 'data', document: 'text' };
 
 /** Sends one request; resolves to `{ data, status, headers }`, rejects with a RequestError. */
-export async function request(config) {
-    const call = new Error();
+export async function request(config, call = new Error()) {
     if (typeof config !== 'object' || config === null) throw new TypeError('a request wants an object: { endpoint: "/…" }');
     if (config.responseType === 'stream') throw new TypeError('responseType "stream" is not available: use "arraybuffer"');
     const method = String(config.method ?? 'GET').toUpperCase();

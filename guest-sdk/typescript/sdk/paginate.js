@@ -44,7 +44,8 @@ const required = (options, name) => {
 
 /** A list's first request, and where its parameters go: into the query, or into the body. */
 class List {
-    constructor(config, options) {
+    constructor(config, options, call) {
+        this.call = call;
         this.method = String(config.method ?? 'GET').toUpperCase();
         this.inBody = options.in_body ?? !['GET', 'DELETE', 'HEAD'].includes(this.method);
         this.config = { ...config, method: this.method };
@@ -60,35 +61,41 @@ class List {
         else throw new TypeError('pagination in the body wants an object as data');
     }
     next() {
-        return request(this.config);
+        return request(this.config, this.call);
     }
 }
 
-/** The pages of a list. `config` is a request with `paginate`, whose options go over the integration's own. */
-export async function* paginate(config) {
+/**
+ * The pages of a list. `config` is a request with `paginate`, whose options go over the integration's own. What is wrong is
+ * told where the script asks for the list: QuickJS does not say from where a generator goes on.
+ */
+export function paginate(config) {
+    const call = new Error();
     const options = { ...host.connection().pagination, ...config.paginate };
     if (typeof options.type === 'string') options.type = options.type.toLowerCase();
     if (!options.type) throw new TypeError("paginate wants paginate.type: 'cursor', 'link', 'offset' or 'page'");
     if (options.type === 'cursor' && options.limit && !options.limit_name_in_request) {
         throw new TypeError('cursor pagination with paginate.limit wants paginate.limit_name_in_request, the parameter that it is sent as');
     }
-    const list = new List(config, options);
+    const list = new List(config, options, call);
     // Without a name it is not sent, and still says of an offset's page whether it is the last.
     if (options.limit && options.limit_name_in_request) list.set(options.limit_name_in_request, list.inBody ? options.limit : String(options.limit));
     switch (options.type) {
         case 'cursor':
-            return yield* byCursor(list, options);
+            return byCursor(list, options, required(options, 'cursor_name_in_request'), required(options, 'cursor_path_in_response'));
         case 'link':
-            return yield* byLink(list, options);
+            if (!options.link_rel_in_response_header && !options.link_path_in_response_body) {
+                throw new TypeError('link pagination wants paginate.link_rel_in_response_header or paginate.link_path_in_response_body');
+            }
+            return byLink(list, options);
         case 'offset':
-            return yield* byOffset(list, options);
+            return byOffset(list, options, required(options, 'offset_name_in_request'));
         case 'page':
-            return yield* byOffset(list, {
-                offset_name_in_request: options.page_name_in_request ?? 'page',
-                offset_start_value: options.page_start_value ?? 1,
-                ...options,
-                offset_calculation_method: 'per-page',
-            });
+            return byOffset(
+                list,
+                { offset_start_value: options.page_start_value ?? 1, ...options, offset_calculation_method: 'per-page' },
+                options.offset_name_in_request ?? options.page_name_in_request ?? 'page',
+            );
         default:
             throw new TypeError(`there is no pagination of type ${options.type}: take 'cursor', 'link', 'offset' or 'page'`);
     }
@@ -99,9 +106,7 @@ const rowsOf = (response, options) => {
     return isArray(rows) ? rows : [];
 };
 
-async function* byCursor(list, options) {
-    const name = required(options, 'cursor_name_in_request');
-    const path = required(options, 'cursor_path_in_response');
+async function* byCursor(list, options, name, path) {
     for (;;) {
         const response = await list.next();
         const rows = rowsOf(response, options);
@@ -118,7 +123,6 @@ async function* byCursor(list, options) {
 
 async function* byLink(list, options) {
     const { link_rel_in_response_header: rel, link_path_in_response_body: path } = options;
-    if (!rel && !path) throw new TypeError('link pagination wants paginate.link_rel_in_response_header or paginate.link_path_in_response_body');
     const followed = new Set();
     for (;;) {
         const response = await list.next();
@@ -140,8 +144,7 @@ function relativeTo({ endpoint, baseUrlOverride }, link) {
     return behindBase(baseUrlOverride, link);
 }
 
-async function* byOffset(list, options) {
-    const name = required(options, 'offset_name_in_request');
+async function* byOffset(list, options, name) {
     const perPage = (options.offset_calculation_method ?? 'by-response-size') === 'per-page';
     let offset = Number(options.offset_start_value ?? 0);
     for (;;) {
