@@ -1,6 +1,6 @@
 //! Scripts against recorded files: what `terapi test` does.
 //!
-//! Two kinds of files are known by their beginning. A [`Cassette`](crate::sandbox::Cassette) is replayed. A file of Nango's format
+//! Two kinds of files are known by their beginning. A [`Cassette`] is replayed. A file of Nango's format
 //! (`NAME.test.json`: what the script is given, what the API answers, what has to come out) is run against: the script runs as
 //! any run does, on a store in memory, and its requests are answered from the file. Nothing waits: its clock jumps.
 //!
