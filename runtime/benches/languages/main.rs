@@ -30,7 +30,7 @@ use std::time::Instant;
 
 use terapi::clock::SystemClock;
 use terapi::demo;
-use terapi::egress::{Egress, Exhausted, Meter, Policy, Request};
+use terapi::egress::{Egress, Policy, Request};
 use terapi::ids::{RunId, SyncKey, Timestamp, Variant};
 use terapi::run::{Outcome, Usage};
 use terapi::sandbox::{Limits, RunRequest, Sandbox, Script};
@@ -38,7 +38,7 @@ use terapi::store::{DeleteGuard, Store};
 use tokio_util::sync::CancellationToken;
 
 use measure::{cpu, figure, median, progress, skipped};
-use null_store::NullStore;
+use null_store::{NullStore, Unmetered};
 use server::{SERVE, Server};
 
 /// Rounds of each; the medians are shown.
@@ -254,18 +254,4 @@ fn policy(server: &Server, path: &str) -> Policy {
 
 fn millis(time: std::time::Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
-}
-
-struct Unmetered;
-
-impl Meter for Unmetered {
-    fn request(&self) -> Result<(), Exhausted> {
-        Ok(())
-    }
-
-    fn received(&self, _: usize) -> Result<(), Exhausted> {
-        Ok(())
-    }
-
-    fn released(&self, _: usize) {}
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use terapi::clock::SystemClock;
 use terapi::demo;
-use terapi::egress::{Egress, Exhausted, Meter, Policy, Request};
+use terapi::egress::{Egress, Policy, Request};
 use terapi::ids::{RunId, ScriptHash, SyncKey, Timestamp};
 use terapi::run::{Changes, Outcome, Run, RunKind, Usage};
 use terapi::runtime::{Execution, Runtime};
@@ -25,6 +25,8 @@ mod mapping;
 mod null_store;
 
 pub(crate) use null_store::NullStore;
+
+use null_store::Unmetered;
 
 const REPOSITORY: &str = r#"{"repository": "terapi/bench"}"#;
 
@@ -261,18 +263,4 @@ fn begin(store: &dyn Store) -> (terapi::store::Lease, Run) {
 fn next_link(header: &str) -> Option<String> {
     let part = header.split(',').find(|part| part.contains("rel=\"next\""))?;
     Some(part.split_once('<')?.1.split_once('>')?.0.to_owned())
-}
-
-struct Unmetered;
-
-impl Meter for Unmetered {
-    fn request(&self) -> Result<(), Exhausted> {
-        Ok(())
-    }
-
-    fn received(&self, _: usize) -> Result<(), Exhausted> {
-        Ok(())
-    }
-
-    fn released(&self, _: usize) {}
 }
