@@ -2,7 +2,7 @@
 import { freeze, host, isArray, parse, stringify } from './host.js';
 import { request } from './client.js';
 import { paginate } from './paginate.js';
-import { ActionError, hostError, notHere } from './failure.js';
+import { ActionError, notHere } from './failure.js';
 import { format } from './globals/console.js';
 
 const LEVELS = ['debug', 'info', 'warn', 'error'];
@@ -165,8 +165,6 @@ const idOf = (row) => (typeof row === 'object' && row !== null ? row.id : row);
 
 /** A sync's own calls. */
 export class SyncContext extends Context {
-    /** The models whose deletes were tracked to the end in this run. */
-    #ended = new Set();
     constructor(script, run) {
         super(script, run);
         const last = host.lastSyncDate();
@@ -183,13 +181,9 @@ export class SyncContext extends Context {
         return host.batchDelete(model, rows(given.map((row) => ({ id: idOf(row) })), model).map((row) => row.id));
     }
 
-    async trackDeletesStart(model) {
-        host.trackDeletesStart(model);
-        this.#ended.delete(model);
-    }
+    async trackDeletesStart(model) { host.trackDeletesStart(model); }
 
     async trackDeletesEnd(model) {
-        if (this.#ended.has(model)) throw hostError('not-allowed', `trackDeletesEnd('${model}') was called already: trackDeletesStart comes before each`);
         const deletedKeys = [];
         let after = null;
         do {
@@ -198,7 +192,6 @@ export class SyncContext extends Context {
             after = page.next ?? null;
         } while (after !== null);
         host.trackDeletesEnd(model);
-        this.#ended.add(model);
         return { deletedKeys };
     }
 

@@ -1,7 +1,7 @@
 //! Which specifier names which module.
 //!
 //! The SDK's own modules are named `terapi:…` and see each other; a script sees the public ones, by the names below, and
-//! its own modules by relative paths.
+//! its own modules by relative paths, which the host has made exact: what `./x.js` names is its to know.
 
 use std::cell::RefCell;
 
@@ -67,11 +67,8 @@ impl Resolver for Names {
                 if inside {
                     return Ok(path);
                 }
-                let found = SCRIPT.with_borrow(|modules| {
-                    candidates(&path).into_iter().find(|path| modules.iter().any(|module| module.name == *path))
-                });
-                if let Some(found) = found {
-                    return Ok(found);
+                if SCRIPT.with_borrow(|modules| modules.iter().any(|module| module.name == path)) {
+                    return Ok(path);
                 }
             }
             return Err(Exception::throw_reference(ctx, &format!("{base} imports {name:?}, which is not in the script")));
@@ -102,23 +99,6 @@ fn join(base: &str, name: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// The files that a relative path may mean: itself, the TypeScript that it will be compiled from, an index.
-fn candidates(path: &str) -> Vec<String> {
-    let mut all = vec![path.to_owned()];
-    for (written, real) in [(".js", ".ts"), (".js", ".tsx"), (".mjs", ".mts"), (".cjs", ".cts"), (".jsx", ".tsx")] {
-        if let Some(stem) = path.strip_suffix(written) {
-            all.push(format!("{stem}{real}"));
-        }
-    }
-    for ending in [".ts", ".js", ".mts", ".mjs", ".json"] {
-        all.push(format!("{path}{ending}"));
-    }
-    let folder = if path.is_empty() { String::new() } else { format!("{path}/") };
-    all.push(format!("{folder}index.ts"));
-    all.push(format!("{folder}index.js"));
-    all
-}
-
 pub struct Sources;
 
 impl Loader for Sources {
@@ -140,13 +120,8 @@ impl Loader for Sources {
     }
 }
 
-/// Compiles a module of the script. JSON is a module whose default export it is.
+/// Compiles a module of the script.
 pub fn declare<'js>(ctx: &Ctx<'js>, name: &str, code: String) -> Result<Module<'js, Declared>> {
-    let code = if name.ends_with(".json") && !code.trim_start().starts_with("export") {
-        format!("export default {code}\n;")
-    } else {
-        code
-    };
     let declared = engine::parsing(ctx, || Module::declare(ctx.clone(), name, code));
     let Err(Error::Exception) = declared else { return declared };
     let thrown = ctx.catch();
