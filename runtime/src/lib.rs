@@ -23,6 +23,7 @@
 //! | [`store`] | `Store`: records, changes, cursors, runs; knows nothing of Wasm |
 //! | [`trial`] | scripts against recorded files: what `terapi test` does |
 //! | [`run`], [`ids`], [`clock`] | values that all of them share |
+//! | `incident` | limits that strangers ran into, in the log |
 //! | [`demo`] | a local API and the example scripts, for `terapi demo`, tests and benches |
 //!
 //! The contract with scripts is not here but in `wit/`; what a script's author uses is in `guest-sdk/`.
@@ -34,7 +35,10 @@ pub mod componentize;
 pub mod config;
 pub mod demo;
 pub mod egress;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 pub mod ids;
+mod incident;
 pub mod keys;
 pub mod run;
 pub mod runtime;

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 ///
 /// A rule looks at each request first.
 #[derive(Clone)]
-pub(super) struct ItemsApi {
+pub(crate) struct ItemsApi {
     address: std::net::SocketAddr,
     shared: Arc<Shared>,
 }
@@ -44,35 +44,35 @@ type Rule = Arc<dyn Fn(&Seen) -> Do + Send + Sync>;
 
 /// What an account has.
 #[derive(Clone)]
-pub(super) struct Account {
-    pub(super) items: Vec<(String, String)>,
-    pub(super) deleted: Vec<String>,
-    pub(super) page_size: usize,
+pub(crate) struct Account {
+    pub(crate) items: Vec<(String, String)>,
+    pub(crate) deleted: Vec<String>,
+    pub(crate) page_size: usize,
     /// What the last page says of how the run ends.
-    pub(super) then: &'static str,
+    pub(crate) then: &'static str,
 }
 
 /// A request that came.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) at: Instant,
-    pub(super) method: String,
-    pub(super) account: String,
+pub(crate) struct Seen {
+    pub(crate) at: Instant,
+    pub(crate) method: String,
+    pub(crate) account: String,
     /// Behind the account.
-    pub(super) path: String,
-    pub(super) query: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body: String,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
     /// Requests of this account that were under way when it came, with it.
-    pub(super) inside: usize,
+    pub(crate) inside: usize,
     /// Requests that were under way altogether, with it.
-    pub(super) all_inside: usize,
+    pub(crate) all_inside: usize,
     /// How many requests came before it.
-    pub(super) nth: usize,
+    pub(crate) nth: usize,
 }
 
 /// What is done with a request.
-pub(super) enum Do {
+pub(crate) enum Do {
     /// What the account says.
     Serve,
     /// The same, later.
@@ -86,30 +86,30 @@ pub(super) enum Do {
 }
 
 impl Do {
-    pub(super) fn status(status: u16) -> Self {
+    pub(crate) fn status(status: u16) -> Self {
         Self::Answer(status, Vec::new(), "{}".to_owned())
     }
 
-    pub(super) fn json(value: &Value) -> Self {
+    pub(crate) fn json(value: &Value) -> Self {
         Self::Answer(200, vec![("content-type", "application/json".to_owned())], value.to_string())
     }
 }
 
 impl Seen {
     /// The number of the page that is asked for.
-    pub(super) fn page(&self) -> Option<usize> {
+    pub(crate) fn page(&self) -> Option<usize> {
         let pairs = url::form_urlencoded::parse(self.query.as_bytes()).collect::<Vec<_>>();
         pairs.iter().find(|(name, _)| name == "page").and_then(|(_, page)| page.parse().ok())
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
 impl Account {
     /// So many items, named and written after `word`.
-    pub(super) fn of(word: &str, count: usize, page_size: usize) -> Self {
+    pub(crate) fn of(word: &str, count: usize, page_size: usize) -> Self {
         let items = (0..count).map(|nth| (format!("{word}-{nth:05}"), format!("text of {word} {nth}"))).collect();
         Self { items, deleted: Vec::new(), page_size, then: "" }
     }
@@ -131,7 +131,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ItemsApi {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::<Shared>::default();
@@ -140,69 +140,69 @@ impl ItemsApi {
         Self { address, shared }
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// Sets what an account has.
-    pub(super) fn put(&self, name: &str, account: Account) {
+    pub(crate) fn put(&self, name: &str, account: Account) {
         lock(&self.shared.accounts).insert(name.to_owned(), account);
     }
 
     /// Changes what an account has.
-    pub(super) fn change(&self, name: &str, change: impl FnOnce(&mut Account)) {
+    pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut Account)) {
         change(lock(&self.shared.accounts).get_mut(name).unwrap());
     }
 
     /// What an account has, as the records of it should be.
-    pub(super) fn items(&self, name: &str) -> Vec<(String, String)> {
+    pub(crate) fn items(&self, name: &str) -> Vec<(String, String)> {
         let mut items = lock(&self.shared.accounts)[name].items.clone();
         items.sort();
         items
     }
 
     /// Lets each request be looked at first.
-    pub(super) fn rule(&self, rule: impl Fn(&Seen) -> Do + Send + Sync + 'static) {
+    pub(crate) fn rule(&self, rule: impl Fn(&Seen) -> Do + Send + Sync + 'static) {
         *lock(&self.shared.rule) = Some(Arc::new(rule));
     }
 
     /// Answers what the accounts say.
-    pub(super) fn no_rule(&self) {
+    pub(crate) fn no_rule(&self) {
         *lock(&self.shared.rule) = None;
     }
 
     /// Lets go what is held, from now on.
-    pub(super) fn open(&self) {
+    pub(crate) fn open(&self) {
         self.shared.gate.send_replace(true);
     }
 
     /// Requests that came, in their order.
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         lock(&self.shared.seen).clone()
     }
 
     /// Those for pages of an account.
-    pub(super) fn pages(&self, account: &str) -> Vec<usize> {
+    pub(crate) fn pages(&self, account: &str) -> Vec<usize> {
         self.seen().iter().filter(|seen| seen.account == account).filter_map(Seen::page).collect()
     }
 
-    pub(super) fn forget_seen(&self) {
+    pub(crate) fn forget_seen(&self) {
         lock(&self.shared.seen).clear();
     }
 
-    pub(super) fn things(&self) -> Vec<Value> {
+    pub(crate) fn things(&self) -> Vec<Value> {
         lock(&self.shared.things).clone()
     }
 
     /// Returns once so many requests came since it was started.
-    pub(super) async fn until_count(&self, count: usize) {
+    pub(crate) async fn until_count(&self, count: usize) {
         let mut counted = self.shared.count.subscribe();
         let waited = tokio::time::timeout(super::PATIENCE, counted.wait_for(|now| *now >= count)).await;
         waited.unwrap_or_else(|_| panic!("fewer than {count} requests came")).unwrap();
     }
 
     /// How many requests came since it was started.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         *self.shared.count.borrow()
     }
 }

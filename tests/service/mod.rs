@@ -1,13 +1,13 @@
 //! `terapi serve`, as the app and the operator see it: over HTTP, with an external API beside it that the tests move.
 
-mod api;
-mod client;
+pub(crate) mod api;
+pub(crate) mod client;
 mod credentials;
 mod isolation;
 mod kills;
 mod manners;
 mod scheduler;
-mod server;
+pub(crate) mod server;
 mod serving;
 mod stopping;
 mod walk;
@@ -26,7 +26,7 @@ use self::client::Client;
 use self::server::{Server, options};
 
 /// Nothing here takes so long; a test that waits for longer waits in vain.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// An environment of its own on the service that all such tests share, so that a script is compiled once.
 struct Env {
@@ -37,7 +37,7 @@ struct Env {
 }
 
 /// Two threads, as a small server has: what blocks one of them shows.
-static THREADS: LazyLock<tokio::runtime::Runtime> =
+pub(crate) static THREADS: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
 
 /// Runs a test in an environment of its own.
@@ -58,7 +58,7 @@ fn on_service(test: impl AsyncFnOnce(Env)) {
 }
 
 /// Asks again until the answer is what is waited for.
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
             match ask().await {
@@ -71,7 +71,7 @@ async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
 }
 
 /// An integration of the API, whose retries do not wait for long.
-fn integration(api: &ItemsApi) -> Value {
+pub(crate) fn integration(api: &ItemsApi) -> Value {
     json!({
         "base_url": api.url(""),
         "networks": ["127.0.0.0/8"],
@@ -89,7 +89,7 @@ async fn set_up(client: &Client, api: &ItemsApi, accounts: &[&str]) {
 }
 
 /// A connection named as its account.
-async fn connect(client: &Client, api: &ItemsApi, account: &str, credential: Value) {
+pub(crate) async fn connect(client: &Client, api: &ItemsApi, account: &str, credential: Value) {
     let spec = json!({
         "name": account,
         "integration": "items",

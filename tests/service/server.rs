@@ -17,15 +17,15 @@ use tokio_util::sync::CancellationToken;
 use super::client::Client;
 
 /// The service within this process.
-pub(super) struct Server {
-    pub(super) service: Service,
-    pub(super) url: String,
+pub(crate) struct Server {
+    pub(crate) service: Service,
+    pub(crate) url: String,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
 /// Options for tests in this data directory.
-pub(super) fn options(dir: &Path) -> Options {
+pub(crate) fn options(dir: &Path) -> Options {
     Options {
         networks: vec!["127.0.0.0/8".parse().unwrap()],
         secrets_file: dir.join("secrets.key"),
@@ -36,7 +36,7 @@ pub(super) fn options(dir: &Path) -> Options {
 
 impl Server {
     /// Serves a data directory, with patience for runs under way when it stops.
-    pub(super) async fn start(dir: &Path, options: Options, grace: Duration) -> Self {
+    pub(crate) async fn start(dir: &Path, options: Options, grace: Duration) -> Self {
         let service = Service::open(dir, options).unwrap_or_else(|error| panic!("{error}"));
         service.create_keyring().unwrap();
         let stop = CancellationToken::new();
@@ -53,13 +53,13 @@ impl Server {
     }
 
     /// A key that may do everything in the environment `default`.
-    pub(super) async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         let made = self.service.default_environment().create_key("test", Scopes::all(), None).await.unwrap();
         Client::new(&self.url, made.text.expose())
     }
 
     /// A new environment, and a key that may do everything in it.
-    pub(super) async fn environment(&self, name: &str) -> (Runtime, Client) {
+    pub(crate) async fn environment(&self, name: &str) -> (Runtime, Client) {
         let name: EnvironmentName = name.parse().unwrap();
         let runtime = self.service.create_environment(&name).await.unwrap();
         let made = runtime.create_key("test", Scopes::all(), None).await.unwrap();
@@ -68,27 +68,29 @@ impl Server {
     }
 
     /// Asks it to stop, and returns when it has.
-    pub(super) async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         tokio::time::timeout(super::PATIENCE, self.serving).await.expect("it stops").unwrap();
     }
 
     /// Asks it to stop.
-    pub(super) fn begin_to_stop(&self) {
+    pub(crate) fn begin_to_stop(&self) {
         self.stop.cancel();
     }
 }
 
 /// `terapi serve` as a process.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
-    pub(super) url: String,
+    pub(crate) url: String,
+    /// Where its metrics are, if it serves them.
+    pub(crate) metrics: Option<String>,
     /// Where it logs to.
-    pub(super) log: PathBuf,
+    pub(crate) log: PathBuf,
 }
 
 /// The command on a data directory, with settings in its environment.
-pub(super) fn terapi(data: &Path, settings: &[(&str, &str)]) -> Command {
+pub(crate) fn terapi(data: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_terapi"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TERAPI_")) {
         command.env_remove(name);
@@ -99,7 +101,7 @@ pub(super) fn terapi(data: &Path, settings: &[(&str, &str)]) -> Command {
 }
 
 /// Prepares a data directory and returns the first key.
-pub(super) fn init(data: &Path) -> String {
+pub(crate) fn init(data: &Path) -> String {
     let made = terapi(data, &[]).args(["--json", "init"]).output().unwrap();
     assert!(made.status.success(), "{made:?}");
     let made: Value = serde_json::from_slice(&made.stdout).unwrap();
@@ -108,7 +110,7 @@ pub(super) fn init(data: &Path) -> String {
 
 impl Process {
     /// Starts it, and returns when it listens.
-    pub(super) fn start(data: &Path, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(data: &Path, settings: &[(&str, &str)]) -> Self {
         let log = data.with_extension("log");
         let to = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let mut child = terapi(data, &[("TERAPI_SERVER_LISTEN", "127.0.0.1:0")])
@@ -123,23 +125,34 @@ impl Process {
         let Ok(said) = serde_json::from_str::<Value>(&line) else {
             panic!("it does not listen: {line:?} {}", std::fs::read_to_string(&log).unwrap())
         };
-        Self { child, url: said["listening"].as_str().unwrap().to_owned(), log }
+        let metrics = said["metrics"].as_str().map(str::to_owned);
+        Self { child, url: said["listening"].as_str().unwrap().to_owned(), metrics, log }
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How much it has logged.
+    pub(crate) fn log_size(&self) -> u64 {
+        std::fs::metadata(&self.log).unwrap().len()
     }
 
     /// kill -9
-    pub(super) fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM
-    pub(super) fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
     /// Waits for its end, which it is known to come to.
-    pub(super) async fn ended(mut self) -> std::process::ExitStatus {
+    pub(crate) async fn ended(mut self) -> std::process::ExitStatus {
         super::until("the process ends", async || self.child.try_wait().unwrap()).await
     }
 }

@@ -35,6 +35,7 @@ pub struct Metrics {
     runs_memory: Gauge,
     runs_started: Gauge,
     start_delay_ms: Gauge,
+    tasks: Gauge,
 }
 
 impl Default for Metrics {
@@ -44,7 +45,7 @@ impl Default for Metrics {
         // From a quarter of a millisecond to four seconds.
         let seconds = Histogram::new((0..15).map(|power| 0.000_25 * f64::from(1 << power)));
         let (records_read, runs_active, runs_memory) = (Counter::default(), Gauge::default(), Gauge::default());
-        let (runs_started, start_delay_ms) = (Gauge::default(), Gauge::default());
+        let (runs_started, start_delay_ms, tasks) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("http_answers", "Answers of the API", answers.clone());
         registry.register("http_seconds", "How long answers took", seconds.clone());
         registry.register("records_read", "Changes that were read", records_read.clone());
@@ -52,7 +53,12 @@ impl Default for Metrics {
         registry.register("runs_memory_bytes", "The sum of their memory limits", runs_memory.clone());
         registry.register("runs_started", "Runs of syncs that were started", runs_started.clone());
         registry.register("runs_start_delay_ms", "Milliseconds that they were late, together", start_delay_ms.clone());
-        Self { registry, answers, seconds, records_read, runs_active, runs_memory, runs_started, start_delay_ms }
+        registry.register(
+            "tasks",
+            "Tasks of the process that have not ended: connections, runs, requests",
+            tasks.clone(),
+        );
+        Self { registry, answers, seconds, records_read, runs_active, runs_memory, runs_started, start_delay_ms, tasks }
     }
 }
 
@@ -83,6 +89,7 @@ impl Metrics {
         set(&self.runs_memory, figures.memory);
         set(&self.runs_started, figures.started);
         set(&self.start_delay_ms, figures.delay_ms);
+        set(&self.tasks, tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64);
         let mut text = String::new();
         if encode(&mut text, &self.registry).is_err() {
             let _ = writeln!(text, "# the figures could not be written");

@@ -67,7 +67,9 @@ pub(super) async fn up(
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
     if context.json {
-        output::json(&serde_json::json!({ "listening": format!("{scheme}://{address}") }))?;
+        let at = metrics.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+        let metrics = at.map(|at| format!("http://{at}/metrics"));
+        output::json(&serde_json::json!({ "listening": format!("{scheme}://{address}"), "metrics": metrics }))?;
     } else {
         let (bold, dim) = (output::BOLD, output::DIM);
         anstream::println!(

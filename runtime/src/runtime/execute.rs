@@ -11,6 +11,7 @@ use super::{Asked, Once, Runtime, RuntimeError};
 use crate::clock::JumpingClock;
 use crate::egress::{Egress, Exchange, Policy};
 use crate::ids::{ConnectionName, RunId, ScriptName, SyncKey, Variant};
+use crate::incident;
 use crate::run::{Changes, Failure, LogLine, Outcome, Run, RunKind, StopReason, Stopped, Usage};
 use crate::sandbox::{self, Limits, Progress, Recorder, RunReport, RunRequest};
 use crate::script::SyncMode;
@@ -217,6 +218,7 @@ impl Runtime {
         guard: DeleteGuard,
     ) -> Result<(Run, Option<String>), RuntimeError> {
         run.ended_at = Some(self.shared.clock.now());
+        report_stop(&run, &report.outcome);
         run.outcome = Some(report.outcome);
         run.usage = report.usage;
         run.changes = report.changes;
@@ -266,6 +268,7 @@ impl Runtime {
         request.input = Some(input);
         let report = sandbox.run(request).await;
         run.ended_at = Some(self.shared.clock.now());
+        report_stop(&run, &report.outcome);
         run.outcome = Some(report.outcome);
         run.usage = report.usage;
         let (row, log, trace, output) = (run.clone(), report.log, report.trace, report.output);
@@ -330,6 +333,23 @@ impl Runtime {
             recorder: execution.recorder,
             time: execution.time,
         })
+    }
+}
+
+/// Tells the operator of a limit that ended a run.
+fn report_stop(run: &Run, outcome: &Outcome) {
+    let Outcome::Stopped(stopped) = outcome else { return };
+    match stopped.reason {
+        StopReason::Cancelled | StopReason::Parked | StopReason::Interrupted => {}
+        StopReason::OutOfFuel
+        | StopReason::OutOfMemory
+        | StopReason::TimedOut
+        | StopReason::Trapped
+        | StopReason::Exhausted
+        | StopReason::Internal => {
+            let place = format_args!("run {} of script {} ({})", run.id, run.sync.script, run.script.short());
+            incident::report(stopped.reason.code(), place, &stopped.message);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use super::syncs::manifest_of;
 use super::{Runtime, RuntimeError, lock};
 use crate::ids::{IntegrationName, ScriptHash, ScriptName};
+use crate::incident;
 use crate::sandbox::{self, LimitOverrides};
 use crate::script::ScriptError;
 use crate::store::{Script, StoreError};
@@ -27,7 +28,9 @@ impl Runtime {
         if let Some(script) = self.loaded(&hash) {
             return Ok(script);
         }
-        let script = self.shared.sandbox()?.load(bytes).await?;
+        let script = self.shared.sandbox()?.load(bytes).await;
+        let script = script
+            .inspect_err(|error| incident::report(error.code(), format_args!("upload {}", hash.short()), error))?;
         let mut loaded = self.shared.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(loaded.entry(hash).or_insert(script)))
     }
