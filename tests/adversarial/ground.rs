@@ -46,7 +46,8 @@ pub(super) struct Ground {
 #[derive(Debug)]
 struct Figures {
     memory: u64,
-    descriptors: usize,
+    /// What they are of.
+    descriptors: Vec<String>,
     tasks: u64,
     temporary_files: usize,
 }
@@ -153,7 +154,7 @@ impl Ground {
             if now.memory > before.memory + MAX_GROWTH {
                 wrong.push("memory");
             }
-            if now.descriptors > before.descriptors {
+            if now.descriptors.len() > before.descriptors.len() {
                 wrong.push("descriptors");
             }
             if now.tasks > before.tasks {
@@ -188,6 +189,12 @@ impl Ground {
         start.elapsed()
     }
 
+    /// Ends the process; what it left behind stays.
+    pub(super) async fn stop(&mut self) {
+        self.process.terminate();
+        until("it ends", async || self.process.has_ended().then_some(())).await;
+    }
+
     async fn figures(&self) -> Figures {
         let proc = PathBuf::from(format!("/proc/{}", self.process.pid()));
         let status = std::fs::read_to_string(proc.join("status")).expect("the process lives");
@@ -197,7 +204,7 @@ impl Ground {
         let tasks = metrics.lines().find_map(|line| line.strip_prefix("terapi_tasks ")).unwrap();
         Figures {
             memory: kilobytes << 10,
-            descriptors: std::fs::read_dir(proc.join("fd")).unwrap().count(),
+            descriptors: descriptors(&proc),
             tasks: tasks.trim().parse().unwrap(),
             temporary_files: temporary_files(&self.data),
         }
@@ -228,6 +235,18 @@ impl Ground {
 async fn reqwest_text(client: &Client, url: &str) -> String {
     let asking = client.send(client.plain(url));
     tokio::time::timeout(PATIENCE, asking).await.expect("it answers").text
+}
+
+/// Sockets and pipes without their numbers, files by name. Not those of scripts: a script that is deployed stays mapped.
+fn descriptors(proc: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(proc.join("fd")).unwrap().flatten();
+    let targets = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let mut found: Vec<String> = targets
+        .map(|target| target.to_string_lossy().trim_end_matches(|c: char| "[]0123456789".contains(c)).to_owned())
+        .collect();
+    found.retain(|target| !target.ends_with(".cwasm"));
+    found.sort_unstable();
+    found
 }
 
 fn temporary_files(folder: &Path) -> usize {

@@ -134,6 +134,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it is over.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// How much it has logged.
     pub(crate) fn log_size(&self) -> u64 {
         std::fs::metadata(&self.log).unwrap().len()

@@ -155,6 +155,9 @@ fn status(error: &RuntimeError) -> StatusCode {
             }
         },
         RuntimeError::Script(ScriptError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+        RuntimeError::Script(ScriptError::CompileBusy { .. }) => StatusCode::TOO_MANY_REQUESTS,
+        RuntimeError::Script(ScriptError::CompileInterrupted(_)) => StatusCode::SERVICE_UNAVAILABLE,
+        RuntimeError::Script(ScriptError::NotAComponent(_) | ScriptError::InvalidBinary(_)) => StatusCode::BAD_REQUEST,
         RuntimeError::Key(KeyError::Unknown | KeyError::Expired { .. }) => StatusCode::UNAUTHORIZED,
         RuntimeError::Script(_)
         | RuntimeError::Key(_)

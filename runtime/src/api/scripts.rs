@@ -59,7 +59,7 @@ pub(super) async fn upload(
     let UploadQuery { name, integration, memory, fuel, timeout_ms } = query;
     let given = memory.is_some() || fuel.is_some() || timeout_ms.is_some();
     let limits = given.then_some(LimitOverrides { fuel, memory, timeout_ms });
-    let script = caller.runtime.deploy(bytes.to_vec(), Upload { name, integration, limits }).await?;
+    let script = caller.runtime.deploy(bytes, Upload { name, integration, limits }).await?;
     Ok((StatusCode::CREATED, Answer(script.into())))
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn upload(
     request_body(content((inline(Vec<u8>) = "application/wasm"), (String = "text/plain"))),
     responses((status = 200, body = Object), Problems))]
 pub(super) async fn describe(caller: Caller<Deploy>, Raw(bytes): Raw) -> Result<Answer<serde_json::Value>, Problem> {
-    let script = caller.runtime.load(bytes.to_vec()).await?;
+    let script = caller.runtime.look_at(bytes).await?;
     Ok(Answer(serde_json::to_value(&script.manifest).unwrap_or_default()))
 }
 

@@ -48,6 +48,7 @@ use self::client::Client;
 use crate::config::{self, Config, LogLevel, Overrides, ServerOverrides};
 use crate::ids::EnvironmentName;
 use crate::runtime::{Options, Runtime, RuntimeError, Service};
+use crate::sandbox;
 use crate::store::embedded::StoreOptions;
 
 /// Over the options that every command has.
@@ -138,6 +139,14 @@ enum Command {
     /// Check, copy and rescue the data directory, and decide how long it keeps what
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Compile the component on standard input: what `terapi` starts itself for each script
+    #[command(name = sandbox::COMPILE_COMMAND, hide = true)]
+    CompileComponent {
+        /// CPU time that it may take
+        cpu_seconds: u64,
+        /// Address space that it may take, in bytes
+        memory: u64,
+    },
     /// Print the document that describes the API, in the format of `OpenAPI` 3.1
     Openapi,
     /// Print a script that completes commands in your shell
@@ -205,6 +214,8 @@ impl Context {
             runs_at_once: runs.at_once,
             memory: runs.memory.0,
             limits: runs.limits(),
+            uploads: self.config.uploads.limits(),
+            compiler: itself(),
             keep_runs_ms: u64::try_from(runs.keep.as_millis()).ok(),
             networks: self.config.network.allow.clone(),
             secret_keys: std::env::var(crate::secrets::KEYS_VARIABLE).ok(),
@@ -243,6 +254,11 @@ impl Context {
             "{what} works on a data directory: run it on the server's machine, without --server"
         )))
     }
+}
+
+/// This program, for processes that it starts: the one that runs, also if another version was put in its place.
+fn itself() -> Option<PathBuf> {
+    if cfg!(target_os = "linux") { Some("/proc/self/exe".into()) } else { std::env::current_exe().ok() }
 }
 
 /// The code of a wrong command line.
@@ -313,6 +329,9 @@ impl Cli {
             Command::Openapi => {
                 return print_document(self.json).map_or_else(|failed| failed.print(), |()| ExitCode::SUCCESS);
             }
+            Command::CompileComponent { cpu_seconds, memory } => {
+                return sandbox::compile_component(*cpu_seconds, *memory);
+            }
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(*shell, &mut Self::command(), "terapi", &mut script);
@@ -350,7 +369,7 @@ impl Cli {
             Command::Environment(environment) => environment.run(&context).await,
             Command::Secrets(secrets) => secrets.run(&context).await,
             Command::Store(store) => store.run(&context).await,
-            Command::Openapi | Command::Completions { .. } => Ok(ExitCode::SUCCESS),
+            Command::Openapi | Command::Completions { .. } | Command::CompileComponent { .. } => Ok(ExitCode::SUCCESS),
         };
         done.unwrap_or_else(|failed| failed.print())
     }

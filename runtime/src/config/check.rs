@@ -9,6 +9,8 @@ use crate::sandbox::MAX_MEMORY;
 
 /// A page of WebAssembly memory: with less nothing runs.
 const LEAST_MEMORY: ByteSize = ByteSize(64 << 10);
+/// What the compiler takes for a component of nothing.
+const LEAST_COMPILE_MEMORY: ByteSize = ByteSize(256 << 20);
 
 impl Config {
     /// Whether the settings go together: what the service asks before it starts.
@@ -62,6 +64,25 @@ impl Config {
         }
         if self.server.max_body.0 == 0 {
             return wrong("`[server] max_body` is 0, so nothing could be sent: leave it out for the default");
+        }
+        let uploads = &self.uploads;
+        for (key, limit) in [
+            ("functions", uploads.functions.0),
+            ("function_bytes", uploads.function_bytes.0),
+            ("instances", uploads.instances.0),
+            ("compile_time", uploads.compile_time.as_secs()),
+        ] {
+            if limit == 0 {
+                return wrong(format!(
+                    "`[uploads] {key}` is 0, so no component could be uploaded: leave it out for the default"
+                ));
+            }
+        }
+        if uploads.compile_memory < LEAST_COMPILE_MEMORY {
+            return wrong(format!(
+                "`[uploads] compile_memory` is {}, and a compiler needs {LEAST_COMPILE_MEMORY} at the least",
+                uploads.compile_memory
+            ));
         }
         if runs.memory_limit < LEAST_MEMORY {
             return wrong(format!(

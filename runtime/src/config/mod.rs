@@ -20,10 +20,11 @@ use std::path::PathBuf;
 pub use self::setting::{Bad, Raw, Setting};
 pub use self::settings::{
     Config, LogConfig, LogFormat, LogLevel, LogOverrides, NetworkConfig, NetworkOverrides, Overrides, RunsConfig,
-    RunsOverrides, SecretsConfig, SecretsOverrides, ServerConfig, ServerOverrides,
+    RunsOverrides, SecretsConfig, SecretsOverrides, ServerConfig, ServerOverrides, UploadsConfig, UploadsOverrides,
 };
 pub use self::suggest::unknown_variables;
-use crate::sandbox::Limits;
+use crate::sandbox::{CompileLimits, Limits, UploadLimits};
+use crate::script::ScanLimits;
 
 /// A `terapi.toml` with every setting, explained and commented out at its default: what `terapi init` writes.
 pub const EXAMPLE: &str = include_str!("terapi.toml");
@@ -96,6 +97,20 @@ impl RunsConfig {
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits { fuel: self.fuel.0, memory: self.memory_limit.0, timeout: self.timeout, ..Limits::default() }
+    }
+}
+
+impl UploadsConfig {
+    /// The limits of an upload.
+    #[must_use]
+    pub fn limits(&self) -> UploadLimits {
+        let scan = ScanLimits {
+            functions: self.functions.0,
+            function_bytes: self.function_bytes.0,
+            instances: self.instances.0,
+        };
+        let compile = CompileLimits { cpu: self.compile_time, memory: self.compile_memory.0, wait: self.compile_wait };
+        UploadLimits { scan, compile }
     }
 }
 

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 
 use super::setting::{Bad, Raw, Setting};
 use super::units::{ByteSize, Count};
-use crate::sandbox::Limits;
+use crate::sandbox::{CompileLimits, Limits};
+use crate::script::ScanLimits;
 
 /// A setting's place: its section, empty for those before all sections, and its key.
 pub(super) type Place = (&'static str, &'static str);
@@ -143,6 +144,23 @@ settings! {
         memory_limit: ByteSize = ByteSize(Limits::default().memory),
         /// Time of a run, waits included, unless its script or sync says otherwise.
         timeout: Duration = Limits::default().timeout,
+    }
+
+    /// What uploaded scripts may be made of. A script over one of these is refused before it is compiled, or when compiling it takes
+    /// too much.
+    uploads: UploadsConfig / UploadsOverrides {
+        /// How many functions a component may have.
+        functions: Count = Count(ScanLimits::default().functions),
+        /// How large one function may be.
+        function_bytes: ByteSize = ByteSize(ScanLimits::default().function_bytes),
+        /// How many core instances it may start with, however they nest.
+        instances: Count = Count(ScanLimits::default().instances),
+        /// CPU time of the process that compiles one.
+        compile_time: Duration = CompileLimits::default().cpu,
+        /// Address space of the process that compiles one.
+        compile_memory: ByteSize = ByteSize(CompileLimits::default().memory),
+        /// How long an upload waits while others are compiled.
+        compile_wait: Duration = CompileLimits::default().wait,
     }
 
     /// The sealing of credentials.

@@ -106,6 +106,13 @@ fn every_setting_can_be_set_in_the_file() {
         fuel = "5G"
         memory_limit = "32MiB"
         timeout = "10m"
+        [uploads]
+        functions = "60k"
+        function_bytes = "2MiB"
+        instances = 10
+        compile_time = "30s"
+        compile_memory = "1GiB"
+        compile_wait = "1s"
         [secrets]
         key_file = "keys"
         [log]
@@ -132,6 +139,14 @@ fn every_setting_can_be_set_in_the_file() {
             fuel: Count(5_000_000_000),
             memory_limit: ByteSize(32 << 20),
             timeout: Duration::from_mins(10),
+        },
+        uploads: UploadsConfig {
+            functions: Count(60_000),
+            function_bytes: ByteSize(2 << 20),
+            instances: Count(10),
+            compile_time: Duration::from_secs(30),
+            compile_memory: ByteSize(1 << 30),
+            compile_wait: Duration::from_secs(1),
         },
         secrets: SecretsConfig { key_file: Some("keys".into()) },
         log: LogConfig { format: LogFormat::Json, level: LogLevel::Debug },
@@ -395,11 +410,16 @@ fn metrics_have_an_address_of_their_own_and_stay_on_this_machine() {
 #[test]
 fn limits_under_which_nothing_would_run_are_refused() {
     type Change = fn(&mut Config);
-    let changes: [(&str, Change); 8] = [
+    let changes: [(&str, Change); 11] = [
         ("`[runs] at_once` is 0", |config| config.runs.at_once = 0),
         ("`[runs] fuel` is 0", |config| config.runs.fuel = Count(0)),
         ("`[runs] keep` is 0", |config| config.runs.keep = Duration::ZERO),
         ("`[runs] timeout` is 0", |config| config.runs.timeout = Duration::ZERO),
+        ("`[uploads] instances` is 0", |config| config.uploads.instances = Count(0)),
+        ("`[uploads] compile_time` is 0", |config| config.uploads.compile_time = Duration::from_millis(999)),
+        ("`[uploads] compile_memory` is 1MiB, and a compiler needs 256MiB", |config| {
+            config.uploads.compile_memory = ByteSize(1 << 20);
+        }),
         ("`[server] max_body` is 0", |config| config.server.max_body = ByteSize(0)),
         ("`[runs] memory_limit` is 65535, and a script needs 64KiB", |config| {
             config.runs.memory_limit = ByteSize(65_535);

@@ -27,7 +27,6 @@ mod scripts;
 mod service;
 mod syncs;
 
-use std::collections::HashMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -54,8 +53,8 @@ use self::connections::Accounts;
 use self::dispatch::Dispatch;
 use crate::clock::Clock;
 use crate::egress::{Egress, EgressError};
-use crate::ids::{EnvironmentName, ScriptHash};
-use crate::sandbox::{self, Artifacts, Limits, Sandbox, SandboxError};
+use crate::ids::EnvironmentName;
+use crate::sandbox::{Artifacts, Limits, Sandbox, SandboxError, UploadLimits};
 use crate::scheduler::Admission;
 use crate::secrets::{Keyring, SecretsError};
 use crate::store::embedded::StoreOptions;
@@ -104,7 +103,7 @@ struct Shared {
     /// Where compiled scripts are kept for the next process.
     artifacts: Option<Arc<Artifacts>>,
     /// Compiled scripts, by content.
-    loaded: Mutex<HashMap<ScriptHash, Arc<sandbox::Script>>>,
+    loaded: Mutex<scripts::Loaded>,
     scheduler: Arc<Dispatch>,
     /// Read when first needed.
     keyring: RwLock<Option<Arc<Keyring>>>,
@@ -119,6 +118,10 @@ pub struct Options {
     pub memory: u64,
     /// Limits of a run, unless its script or sync says otherwise.
     pub limits: Limits,
+    /// What scripts may be made of, and what compiling one may take.
+    pub uploads: UploadLimits,
+    /// The program that compiles scripts in a process of its own: Terapi itself. Without one they are compiled in this process.
+    pub compiler: Option<PathBuf>,
     /// How long runs are kept, in milliseconds; for ever if not given.
     pub keep_runs_ms: Option<u64>,
     /// Networks that are not public and that integrations may name.
@@ -137,6 +140,8 @@ impl Default for Options {
             runs_at_once: 16,
             memory: 2 << 30,
             limits: Limits::default(),
+            uploads: UploadLimits::default(),
+            compiler: None,
             keep_runs_ms: None,
             networks: Vec::new(),
             secret_keys: None,
@@ -183,7 +188,8 @@ impl Shared {
         }
         // Two that come first at once make two; one stays.
         let slots = self.options.runs_at_once.saturating_add(ACTIONS_AT_ONCE);
-        let sandbox = Sandbox::new(slots, Arc::clone(&self.clock))?;
+        let Options { uploads, compiler, .. } = &self.options;
+        let sandbox = Sandbox::new(slots, Arc::clone(&self.clock))?.taking(uploads, compiler.clone());
         let sandbox = match &self.artifacts {
             Some(artifacts) => sandbox.keeping(Arc::clone(artifacts)),
             None => sandbox,

@@ -1,12 +1,15 @@
 //! Scripts: uploaded, checked, compiled, and kept in versions.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::syncs::manifest_of;
 use super::{Runtime, RuntimeError, lock};
 use crate::ids::{IntegrationName, ScriptHash, ScriptName};
 use crate::incident;
-use crate::sandbox::{self, LimitOverrides};
+use crate::sandbox::{self, LimitOverrides, Patience};
 use crate::script::ScriptError;
 use crate::store::{Script, StoreError};
 
@@ -21,34 +24,90 @@ pub struct Upload {
     pub limits: Option<LimitOverrides>,
 }
 
+/// Scripts that are ready to run, by content. Of those that nobody runs the ones that were longest not asked for go, once there
+/// are too many: they come back from what was kept of them.
+#[derive(Default)]
+pub(super) struct Loaded {
+    scripts: HashMap<ScriptHash, (Arc<sandbox::Script>, u64)>,
+    /// Counts what was asked for.
+    asked: u64,
+    bytes: usize,
+}
+
+/// Bytes of scripts that stay ready: a hundred small components and two with an interpreter in them, or thousands of texts. What a
+/// component takes in memory is a few times its size, mapped, and less of it used.
+const MAX_LOADED_BYTES: usize = 64 << 20;
+const MAX_LOADED: usize = 4_096;
+
+impl Loaded {
+    fn get(&mut self, hash: &ScriptHash) -> Option<Arc<sandbox::Script>> {
+        self.asked += 1;
+        let (script, asked) = self.scripts.get_mut(hash)?;
+        *asked = self.asked;
+        Some(Arc::clone(script))
+    }
+
+    /// Keeps a script and returns it, or the same one that came first.
+    fn keep(&mut self, hash: &ScriptHash, script: Arc<sandbox::Script>) -> Arc<sandbox::Script> {
+        if let Some(first) = self.get(hash) {
+            return first;
+        }
+        while self.bytes + script.size > MAX_LOADED_BYTES || self.scripts.len() >= MAX_LOADED {
+            let idle = self.scripts.iter().filter(|(_, (script, _))| Arc::strong_count(script) == 1);
+            let Some(oldest) = idle.min_by_key(|(_, (_, asked))| asked).map(|(hash, _)| hash.clone()) else { break };
+            if let Some((gone, _)) = self.scripts.remove(&oldest) {
+                self.bytes -= gone.size;
+            }
+        }
+        self.bytes += script.size;
+        self.scripts.insert(hash.clone(), (Arc::clone(&script), self.asked));
+        script
+    }
+}
+
+fn report_refusal(hash: &ScriptHash, error: &ScriptError) {
+    incident::report(error.code(), format_args!("upload {}", hash.short()), error);
+}
+
 impl Runtime {
     /// Checks, compiles and links a script, and asks it to describe itself.
-    pub async fn load(&self, bytes: Vec<u8>) -> Result<Arc<sandbox::Script>, RuntimeError> {
+    pub async fn load(&self, bytes: impl Into<Bytes>) -> Result<Arc<sandbox::Script>, RuntimeError> {
+        self.load_for(bytes.into(), Patience::Upload).await
+    }
+
+    async fn load_for(&self, bytes: Bytes, patience: Patience) -> Result<Arc<sandbox::Script>, RuntimeError> {
         let hash = ScriptHash::of(&bytes);
         if let Some(script) = self.loaded(&hash) {
             return Ok(script);
         }
-        let script = self.shared.sandbox()?.load(bytes).await;
+        let script = self.shared.sandbox()?.load(bytes, patience).await;
         let script = script
             .inspect_err(|error| incident::report(error.code(), format_args!("upload {}", hash.short()), error))?;
-        let mut loaded = self.shared.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::clone(loaded.entry(hash).or_insert(script)))
+        Ok(lock(&self.shared.loaded).keep(&hash, script))
+    }
+
+    /// The same, for somebody who only looks: nothing of it stays in memory.
+    pub async fn look_at(&self, bytes: Bytes) -> Result<Arc<sandbox::Script>, RuntimeError> {
+        let hash = ScriptHash::of(&bytes);
+        let loaded = self.shared.sandbox()?.load(bytes, Patience::Upload).await;
+        Ok(loaded.inspect_err(|error| report_refusal(&hash, error))?)
     }
 
     /// What a component imports and exports, also if it is none that could run here, and the script it makes or why not.
     pub async fn inspect(
         &self,
-        bytes: Vec<u8>,
+        bytes: impl Into<Bytes>,
     ) -> Result<(sandbox::Surface, Result<Arc<sandbox::Script>, ScriptError>), RuntimeError> {
-        Ok(self.shared.sandbox()?.inspect(bytes).await?)
+        Ok(self.shared.sandbox()?.inspect(bytes.into()).await?)
     }
 
     fn loaded(&self, hash: &ScriptHash) -> Option<Arc<sandbox::Script>> {
-        lock(&self.shared.loaded).get(hash).cloned()
+        lock(&self.shared.loaded).get(hash)
     }
 
     /// Deploys a script, and creates the syncs that it wants for the connections of its integration.
-    pub async fn deploy(&self, bytes: Vec<u8>, upload: Upload) -> Result<Script, RuntimeError> {
+    pub async fn deploy(&self, bytes: impl Into<Bytes>, upload: Upload) -> Result<Script, RuntimeError> {
+        let bytes = bytes.into();
         let checked = upload.limits.as_ref().map_or(Ok(()), LimitOverrides::check);
         checked.map_err(|reason| RuntimeError::BadInput { what: "the limits", reason })?;
         let loaded = self.load(bytes.clone()).await?;
@@ -161,7 +220,7 @@ impl Runtime {
         let hash = row.hash.clone();
         let bytes = self.blocking(move |store| store.script_bytes(&hash)).await?;
         let bytes = bytes.ok_or_else(|| RuntimeError::UnknownScript(name.clone()))?;
-        Ok((self.load(bytes).await?, row))
+        Ok((self.load_for(bytes.into(), Patience::Deployed).await?, row))
     }
 
     /// What a script says of itself.

@@ -33,6 +33,11 @@ pub(super) fn engine(runs: u32) -> wasmtime::Result<Engine> {
     }
 }
 
+/// An engine that only compiles, for the engine above: what it emits does not depend on how instances are allocated.
+pub(super) fn compiling_engine() -> wasmtime::Result<Engine> {
+    Engine::new(&config(None))
+}
+
 fn config(pool: Option<PoolingAllocationConfig>) -> Config {
     let mut config = Config::new();
     // What is metered: every instruction, in a way that a guest cannot opt out of and that yields the thread.
@@ -78,4 +83,24 @@ fn pool(runs: u32) -> PoolingAllocationConfig {
     pool.pagemap_scan(Enabled::Auto);
     pool.table_keep_resident(64 << 10);
     pool
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+    use super::*;
+
+    #[test]
+    fn what_the_compiler_process_emits_is_what_a_pool_of_instances_takes() {
+        let hash = |engine: &Engine| {
+            let mut hasher = DefaultHasher::new();
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        let pooled = Engine::new(&config(Some(pool(2)))).unwrap();
+        assert_eq!(hash(&pooled), hash(&compiling_engine().unwrap()));
+    }
 }

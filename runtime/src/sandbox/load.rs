@@ -1,7 +1,7 @@
 //! From bytes to a script that can run: check, compile, link once, describe.
 //!
-//! Order of checks: header and size → validation and compilation → imports → exports → their types → `describe` under
-//! small limits → the manifest. Of a script that is text: its package → its syntax and imports → the engine loads it →
+//! Order of checks: header and size → what it would cost to compile and start, by a scan → validation and compilation, in a
+//! process of their own → imports → exports → their types → `describe` under small limits → the manifest. Of a script that is text: its package → its syntax and imports → the engine loads it →
 //! `describe` → the manifest.
 
 use std::collections::HashSet;
@@ -15,12 +15,12 @@ use super::bindings::{Action, ActionPre, Sync, SyncPre, TextKind, TextScript, ty
 use super::host::HostState;
 use super::limits::Limits;
 use super::tape::{Doors, door};
-use super::{Sandbox, Stop, text};
+use super::{Artifacts, Patience, Sandbox, Stop, text};
 use crate::ids::ScriptHash;
 use crate::run::{RunKind, StopReason};
 use crate::scheduler::Schedule;
 use crate::script::javascript::{Built, is_text};
-use crate::script::{Manifest, Model, ScriptError, SourceError, SyncMode, check_header};
+use crate::script::{Manifest, Model, ScriptError, SourceError, SyncMode, check_header, scan};
 use crate::store::canonical;
 
 /// A script that is ready to run. Cheap to share.
@@ -101,28 +101,29 @@ const CONTRACT: [&str; 5] = ["types", "http", "records", "state", "log"];
 impl Sandbox {
     /// Makes a script of a component's bytes, or of a text, or says why not. A component is compiled, unless what was
     /// compiled of it is kept, so it takes a fifth of a CPU second for 100 KB. A text is translated, in milliseconds.
-    pub async fn load(&self, bytes: Vec<u8>) -> Result<Arc<Script>, ScriptError> {
-        self.prepare(bytes).await?.script(self).await
+    pub async fn load(&self, bytes: Bytes, patience: Patience) -> Result<Arc<Script>, ScriptError> {
+        self.prepare(bytes, patience).await?.script(self).await
     }
 
     /// What a component imports and exports, also if it is none that could run here, and the script it makes or why not.
-    pub async fn inspect(&self, bytes: Vec<u8>) -> Result<(Surface, Result<Arc<Script>, ScriptError>), ScriptError> {
-        let prepared = self.prepare(bytes).await?;
+    pub async fn inspect(&self, bytes: Bytes) -> Result<(Surface, Result<Arc<Script>, ScriptError>), ScriptError> {
+        let prepared = self.prepare(bytes, Patience::Upload).await?;
         let surface = prepared.surface();
         let script = prepared.script(self).await;
         Ok((surface, script))
     }
 
-    /// Order: header and size → what kind of script it is → text is built, a component compiled.
-    async fn prepare(&self, bytes: Vec<u8>) -> Result<Prepared, ScriptError> {
+    /// Order: header and size → what kind of script it is → text is built; a component is scanned and compiled.
+    async fn prepare(&self, bytes: Bytes, patience: Patience) -> Result<Prepared, ScriptError> {
         let size = bytes.len();
         if !bytes.starts_with(b"\0asm") && is_text(&bytes) {
             let hash = ScriptHash::of(&bytes);
-            let text = String::from_utf8(bytes).map_err(|error| ScriptError::NotAComponent(error.to_string()))?;
-            return Ok(Prepared { hash, size, kind: PreparedKind::Text, text: Some(text::built(text).await?.into()) });
+            let text = std::str::from_utf8(&bytes).map_err(|error| ScriptError::NotAComponent(error.to_string()))?;
+            let text = text::built(text.to_owned()).await?;
+            return Ok(Prepared { hash, size, kind: PreparedKind::Text, text: Some(text.into()) });
         }
         check_header(&bytes)?;
-        let (compiled, hash, bytes) = self.compile(bytes.into()).await?;
+        let (compiled, hash) = self.component(bytes.clone(), patience).await?;
         let text = match text::carried(&bytes).and_then(|carried| bytes.get(carried)) {
             Some(text) => {
                 let text = std::str::from_utf8(text);
@@ -136,44 +137,88 @@ impl Sandbox {
     }
 
     /// The component of these bytes; none if that is the engine of scripts that are text, with a text.
-    async fn compile(&self, bytes: Bytes) -> Result<(Option<Component>, ScriptHash, Bytes), ScriptError> {
-        let hashed = tokio::task::spawn_blocking(move || {
+    async fn component(
+        &self,
+        bytes: Bytes,
+        patience: Patience,
+    ) -> Result<(Option<Component>, ScriptHash), ScriptError> {
+        let limits = self.scan_limits;
+        let scanned = tokio::task::spawn_blocking(move || {
             let is_engine = text::is_engine_with_text(&bytes);
-            (ScriptHash::of(&bytes), is_engine, bytes)
+            if !is_engine {
+                scan(&bytes, &limits)?;
+            }
+            Ok::<_, ScriptError>((ScriptHash::of(&bytes), is_engine, bytes))
         });
-        let gave_up = |_| ScriptError::InvalidBinary("the compiler gave up on it".to_owned());
-        let (hash, is_engine, bytes) = hashed.await.map_err(gave_up)?;
+        let (hash, is_engine, bytes) = scanned.await.map_err(gave_up)??;
         if is_engine {
-            return Ok((None, hash, bytes));
+            return Ok((None, hash));
         }
-        let source = bytes.clone();
-        let component = self.compiled(hash.clone(), move || Ok(source)).await?;
-        Ok((Some(component), hash, bytes))
+        let component = self.compiled(&hash, patience, move || Ok(bytes)).await?;
+        Ok((Some(component), hash))
     }
 
     /// A component by its hash: as it was kept, or compiled of its bytes.
-    pub(super) async fn compiled<B: AsRef<[u8]>>(
+    pub(super) async fn compiled<B: AsRef<[u8]> + Send + 'static>(
         &self,
-        hash: ScriptHash,
+        hash: &ScriptHash,
+        patience: Patience,
         bytes: impl FnOnce() -> Result<B, ScriptError> + Send + 'static,
     ) -> Result<Component, ScriptError> {
-        let (engine, artifacts) = (self.engine.clone(), self.artifacts.clone());
+        if let Some(component) = self.kept(hash).await? {
+            return Ok(component);
+        }
+        let _turn = self.compiler.turn(patience).await?;
+        // Somebody else may have compiled it meanwhile.
+        if let Some(component) = self.kept(hash).await? {
+            return Ok(component);
+        }
+        let bytes = tokio::task::spawn_blocking(bytes).await.map_err(gave_up)??;
+        if let Some(artifacts) = self.artifacts.as_ref().filter(|_| self.compiler.is_apart()) {
+            let broke = |error: std::io::Error| {
+                ScriptError::CompileInterrupted(format!("its file could not be written: {error}"))
+            };
+            let file = artifacts.create(hash).map_err(broke)?;
+            self.compiler.compile(bytes.as_ref(), file.file().map_err(broke)?).await?;
+            let (artifacts, hash_too) = (Arc::clone(artifacts), hash.clone());
+            let kept = tokio::task::spawn_blocking(move || artifacts.keep(&hash_too, file)).await;
+            kept.map_err(gave_up)?.map_err(broke)?;
+            let component = self.kept(hash).await?;
+            return component.ok_or_else(|| ScriptError::CompileInterrupted("its file is gone".to_owned()));
+        }
+        let (engine, artifacts, hash) = (self.engine.clone(), self.artifacts.clone(), hash.clone());
         let compiled = tokio::task::spawn_blocking(move || {
-            if let Some(component) = artifacts.as_ref().and_then(|kept| kept.load(&engine, &hash)) {
-                return Ok(component);
-            }
-            let component = Component::from_binary(&engine, bytes()?.as_ref())
-                .map_err(|error| ScriptError::InvalidBinary(format!("{error:#}")))?;
-            if let Some(artifacts) = artifacts {
-                artifacts.keep(&hash, &component);
+            let bytes = bytes.as_ref();
+            let component =
+                Component::from_binary(&engine, bytes).map_err(|error| super::compiler::refusal(bytes, &error))?;
+            if let Some(artifacts) = artifacts
+                && let Err(error) = keep(&artifacts, &hash, &component)
+            {
+                tracing::debug!(%error, "a compiled script could not be kept");
             }
             Ok(component)
         });
-        match compiled.await {
-            Ok(result) => result,
-            Err(_) => Err(ScriptError::InvalidBinary("the compiler gave up on it".to_owned())),
-        }
+        compiled.await.map_err(gave_up)?
     }
+
+    /// What was kept of a compiled script.
+    async fn kept(&self, hash: &ScriptHash) -> Result<Option<Component>, ScriptError> {
+        let Some(artifacts) = self.artifacts.clone() else { return Ok(None) };
+        let (engine, hash) = (self.engine.clone(), hash.clone());
+        tokio::task::spawn_blocking(move || artifacts.load(&engine, &hash)).await.map_err(gave_up)
+    }
+}
+
+fn keep(artifacts: &Artifacts, hash: &ScriptHash, component: &Component) -> std::io::Result<()> {
+    let code = component.serialize().map_err(std::io::Error::other)?;
+    let file = artifacts.create(hash)?;
+    std::io::Write::write_all(&mut file.file()?, &code)?;
+    artifacts.keep(hash, file)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn gave_up(_: tokio::task::JoinError) -> ScriptError {
+    ScriptError::InvalidBinary("the compiler gave up on it".to_owned())
 }
 
 /// A script that was built or compiled, and not asked yet what it is.

@@ -6,6 +6,7 @@
 //! returns; nothing here panics on it, and a panic of ours ends that run alone.
 //!
 //! - `engine`: the one configuration · `load`: bytes → [`Script`] · `artifacts`: what was compiled is kept
+//! - `compiler`: compiling, in a process of its own
 //! - `text`: scripts that are text, and the engine that they run in
 //! - `limits`: [`Limits`] and the meter
 //! - `tape`: a run's host calls in a file, and answered from it
@@ -15,6 +16,7 @@
 
 mod artifacts;
 mod bindings;
+mod compiler;
 mod engine;
 mod fees;
 mod host;
@@ -29,6 +31,7 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +45,8 @@ use wasmtime::component::{InstancePre, Linker};
 use wasmtime::{CallHook, Engine, Trap};
 
 pub use self::artifacts::Artifacts;
+pub(crate) use self::compiler::{COMMAND as COMPILE_COMMAND, compile_component};
+pub use self::compiler::{CompileLimits, Patience};
 pub use self::engine::MAX_MEMORY;
 pub use self::host::Progress;
 pub use self::limits::{LimitOverrides, Limits, MAX_TRACE, bytes};
@@ -52,6 +57,7 @@ pub use self::tape::{
 pub use self::text::{engine_component, engine_hash, stand_alone};
 
 use self::bindings::types;
+use self::compiler::Compiler;
 use self::fees::Fees;
 use self::host::{HostState, Requests, RunHost};
 use self::limits::{FUEL_YIELD_INTERVAL, HOST_CALL_BYTES, RunMeter};
@@ -62,6 +68,7 @@ use crate::clock::{Clock, JumpingClock};
 use crate::egress::{Egress, Exchange, Policy};
 use crate::ids::{ConnectionName, RunId, Timestamp, Variant};
 use crate::run::{Changes, LogLine, Outcome, RunKind, Usage};
+use crate::script::ScanLimits;
 use crate::script::javascript::Built;
 use crate::store::{DeleteGuard, Lease, Store};
 
@@ -76,7 +83,18 @@ pub struct Sandbox {
     clock: Arc<dyn Clock>,
     slots: Arc<Semaphore>,
     artifacts: Option<Arc<Artifacts>>,
+    scan_limits: ScanLimits,
+    compiler: Arc<Compiler>,
     text_engine: Arc<tokio::sync::OnceCell<InstancePre<HostState>>>,
+}
+
+/// What scripts may be made of, and what compiling one may take.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UploadLimits {
+    /// What is looked for before it is compiled.
+    pub scan: ScanLimits,
+    /// What holds while it is compiled.
+    pub compile: CompileLimits,
 }
 
 /// The sandbox could not be set up on this machine.
@@ -204,7 +222,25 @@ impl Sandbox {
         let mut linker = Linker::new(&engine);
         load::link(&mut linker).map_err(|error| SandboxError(format!("{error:#}")))?;
         let slots = Arc::new(Semaphore::new(runs as usize));
-        Ok(Self { engine, linker: Arc::new(linker), clock, slots, artifacts: None, text_engine: Arc::default() })
+        let compiler = Arc::new(Compiler::new(None, CompileLimits::default()));
+        Ok(Self {
+            engine,
+            linker: Arc::new(linker),
+            clock,
+            slots,
+            artifacts: None,
+            scan_limits: ScanLimits::default(),
+            compiler,
+            text_engine: Arc::default(),
+        })
+    }
+
+    /// Takes scripts up to these limits, and compiles them with this program, which is Terapi, in a process of their own; in
+    /// this process if none is given. That takes somewhere to [keep](Self::keeping) what is compiled.
+    #[must_use]
+    pub fn taking(self, uploads: &UploadLimits, compiler: Option<PathBuf>) -> Self {
+        let compiler = Arc::new(Compiler::new(compiler, uploads.compile.clone()));
+        Self { scan_limits: uploads.scan, compiler, ..self }
     }
 
     /// Keeps what it compiles, and takes what was kept.

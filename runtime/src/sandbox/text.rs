@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use wasmtime::component::InstancePre;
 
-use super::Sandbox;
 use super::bindings::source;
 use super::host::HostState;
+use super::{Patience, Sandbox};
 use crate::ids::ScriptHash;
 use crate::script::javascript::{Built, SECTION, Source, build};
 use crate::script::{ScriptError, SourceError};
@@ -119,7 +119,7 @@ impl Sandbox {
         let make = async {
             let hash = ScriptHash::known(engine_hash());
             let hash = hash.ok_or_else(|| ScriptError::InvalidBinary("the engine's digest is none".to_owned()))?;
-            let component = self.compiled(hash, engine_component).await?;
+            let component = self.compiled(&hash, Patience::Deployed, engine_component).await?;
             self.linker.instantiate_pre(&component).map_err(super::load::mismatch)
         };
         self.text_engine.get_or_try_init(|| make).await

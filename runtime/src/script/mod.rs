@@ -1,10 +1,13 @@
 //! What a script says of itself, and why one is refused.
 
 pub(crate) mod javascript;
+mod scan;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::javascript::{Finding, SourceError};
+pub use self::scan::ScanLimits;
+pub(crate) use self::scan::scan;
 use crate::ids::{ModelName, ScriptName};
 use crate::run::RunKind;
 use crate::store::ModelRule;
@@ -117,6 +120,65 @@ pub enum ScriptError {
     /// Damaged, or of a feature that is off.
     #[error("the component does not validate: {0}")]
     InvalidBinary(String),
+    /// Valid, but of a feature of WebAssembly that no script gets.
+    #[error("the component needs a feature of WebAssembly that is switched off here: {0}")]
+    FeatureOff(String),
+    /// It would take too much to compile or to start.
+    #[error(
+        "the script is too complex to be compiled safely: {what}={count} limit={limit} (at offset {offset:#x}); split it, or \
+         build it smaller: optimize for size, leave out what it does not use"
+    )]
+    TooComplex {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much, as far as it was counted.
+        count: u64,
+        /// How much there may be.
+        limit: u64,
+        /// Where it became too much, in the file.
+        offset: usize,
+    },
+    /// It hands modules or components around as values.
+    #[error(
+        "the script imports, exports or aliases {what} as values (at offset {offset:#x}): link them inside it instead"
+    )]
+    PassesAlong {
+        /// Of what.
+        what: &'static str,
+        /// Where.
+        offset: usize,
+    },
+    /// Its memories are too large before it does anything.
+    #[error(
+        "the script's memories have {} at the start, over the limit of {}: start with less and grow, or build it with a smaller stack",
+        crate::sandbox::bytes(*.bytes), crate::sandbox::bytes(*.limit)
+    )]
+    StartMemory {
+        /// All of them together.
+        bytes: u64,
+        /// How much they may have.
+        limit: u64,
+    },
+    /// The compiler used up what it may for one script.
+    #[error(
+        "compiling the script took more than {limit}: build it smaller (optimize for size, leave out what it does not use), \
+         or split its largest functions"
+    )]
+    CompileLimit {
+        /// Of what, and how much.
+        limit: String,
+    },
+    /// The compiler was killed from outside.
+    #[error(
+        "the compiler of the script was ended from outside ({0}); nothing is wrong with the script: upload it again"
+    )]
+    CompileInterrupted(String),
+    /// Others are being compiled.
+    #[error("{waiting} scripts wait to be compiled already; try again in some seconds")]
+    CompileBusy {
+        /// How many.
+        waiting: usize,
+    },
     /// It imports what no script gets.
     #[error(
         "the script imports what Terapi does not give: {}. A script gets terapi:sync/{{http,records,state,log}}@0.1 \
@@ -159,6 +221,12 @@ impl ScriptError {
             Self::CoreModule => "core-module",
             Self::TooLarge { .. } => "script-too-large",
             Self::InvalidBinary(_) => "invalid-binary",
+            Self::FeatureOff(_) => "feature-off",
+            Self::TooComplex { .. } | Self::PassesAlong { .. } => "too-complex",
+            Self::StartMemory { .. } => "memory-limit",
+            Self::CompileLimit { .. } => "compile-limit",
+            Self::CompileInterrupted(_) => "compile-interrupted",
+            Self::CompileBusy { .. } => "compile-busy",
             Self::ForbiddenImport(_) => "forbidden-import",
             Self::UnsupportedVersion(_) => "unsupported-version",
             Self::MissingExport(_) => "missing-export",
