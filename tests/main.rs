@@ -4,6 +4,7 @@
 
 mod adversarial;
 mod cli;
+mod fuzz;
 mod kill;
 mod languages;
 mod recorded;

@@ -2,3 +2,16 @@
 //!
 //! The targets of `cargo fuzz` in `fuzz/` call these, and so does a plain test, over the corpus in `fuzz/corpus` and over
 //! mutants of it that follow from a seed. Only with the feature `fuzzing`; nothing of it is in the binary that is shipped.
+
+/// An upload, up to where it would be compiled: whatever is sent, the answer is a script that may be compiled, or a refusal with a
+/// code and a message of a size that a person reads.
+///
+/// # Panics
+/// If that is not so.
+pub fn upload_scan(bytes: &[u8]) {
+    let limits = crate::script::ScanLimits::default();
+    let looked_at = crate::script::check_header(bytes).and_then(|()| crate::script::scan(bytes, &limits));
+    if let Err(error) = looked_at {
+        assert!(!error.code().is_empty() && error.to_string().len() < 1_000, "{error}");
+    }
+}

@@ -52,8 +52,10 @@ struct Figures {
     temporary_files: usize,
 }
 
-static GROUNDS: LazyLock<std::sync::Mutex<BTreeMap<&'static str, Arc<Mutex<Option<Ground>>>>>> =
-    LazyLock::new(std::sync::Mutex::default);
+/// One that cases take turns on, once there is one.
+type Shared = Arc<Mutex<Option<Ground>>>;
+
+static GROUNDS: LazyLock<std::sync::Mutex<BTreeMap<&'static str, Shared>>> = LazyLock::new(std::sync::Mutex::default);
 
 /// Notes how a case ended, also if it panics.
 struct Ending(&'static str);
@@ -244,7 +246,7 @@ fn descriptors(proc: &Path) -> Vec<String> {
     let mut found: Vec<String> = targets
         .map(|target| target.to_string_lossy().trim_end_matches(|c: char| "[]0123456789".contains(c)).to_owned())
         .collect();
-    found.retain(|target| !target.ends_with(".cwasm"));
+    found.retain(|target| Path::new(target).extension().is_none_or(|ending| ending != "cwasm"));
     found.sort_unstable();
     found
 }

@@ -33,7 +33,7 @@ use terapi::demo;
 use terapi::egress::{Egress, Policy, Request};
 use terapi::ids::{RunId, SyncKey, Timestamp, Variant};
 use terapi::run::{Outcome, Usage};
-use terapi::sandbox::{Limits, RunRequest, Sandbox, Script};
+use terapi::sandbox::{Limits, Patience, RunRequest, Sandbox, Script};
 use terapi::store::{DeleteGuard, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -82,7 +82,7 @@ async fn bench() {
     for (name, bytes) in scripts() {
         progress(&format!("compiling {name}"));
         let before = cpu();
-        let script = sandbox.load(bytes.clone()).await.unwrap();
+        let script = sandbox.load(bytes.clone(), Patience::Upload).await.unwrap();
         let compile_ms = millis(cpu().saturating_sub(before));
         languages.push(Language {
             name,

@@ -27,7 +27,7 @@ use terapi::clock::SystemClock;
 use terapi::demo::api::{DemoApi, DemoApiOptions};
 use terapi::egress::{Egress, Policy};
 use terapi::run::Outcome;
-use terapi::sandbox::Sandbox;
+use terapi::sandbox::{Patience, Sandbox};
 use terapi::store::Store;
 use wasmtime::component::{Component, Linker, Val};
 
@@ -71,7 +71,7 @@ async fn bench() {
 async fn nop_run(guest: &[u8]) {
     const ROUNDS: usize = 2_000;
     let sandbox = Sandbox::new(8, Arc::new(SystemClock)).unwrap();
-    let script = sandbox.load(guest.to_vec()).await.unwrap();
+    let script = sandbox.load(guest.to_vec(), Patience::Upload).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(NullStore);
     let egress = Egress::new().unwrap();
     let mut bare = Bare::new(guest);
@@ -96,7 +96,7 @@ async fn nop_run(guest: &[u8]) {
 async fn host_call(guest: &[u8]) {
     const CALLS: u32 = 200_000;
     let sandbox = Sandbox::new(8, Arc::new(SystemClock)).unwrap();
-    let script = sandbox.load(guest.to_vec()).await.unwrap();
+    let script = sandbox.load(guest.to_vec(), Patience::Upload).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(NullStore);
     let egress = Egress::new().unwrap();
     let mut rounds = Vec::new();

@@ -12,7 +12,7 @@ use terapi::egress::{Egress, Policy, Request};
 use terapi::ids::{RunId, ScriptHash, SyncKey, Timestamp};
 use terapi::run::{Changes, Outcome, Run, RunKind, Usage};
 use terapi::runtime::{Execution, Runtime};
-use terapi::sandbox::{Limits, RunRequest, Sandbox, Script};
+use terapi::sandbox::{Limits, Patience, RunRequest, Sandbox, Script};
 use terapi::store::embedded::{EmbeddedStore, StoreOptions};
 use terapi::store::{DeleteGuard, Entry, ModelRule, RunStart, Store};
 use tokio_util::sync::CancellationToken;
@@ -113,8 +113,8 @@ pub(crate) struct Page {
 pub(crate) async fn full_sync(guest: &[u8], policy: &Policy, rounds: usize, page: Page) {
     let egress = Egress::new().unwrap();
     let sandbox = Sandbox::new(8, Arc::new(SystemClock)).unwrap();
-    let script = sandbox.load(demo::script("large-dataset").unwrap().to_vec()).await.unwrap();
-    let mover = sandbox.load(guest.to_vec()).await.unwrap();
+    let script = sandbox.load(demo::script("large-dataset").unwrap().to_vec(), Patience::Upload).await.unwrap();
+    let mover = sandbox.load(guest.to_vec(), Patience::Upload).await.unwrap();
     let null: Arc<dyn Store> = Arc::new(NullStore);
     let names =
         ["fetch only", "native, no store", "native, store", "boundary only", "sandbox, no store", "sandbox, store"];

@@ -154,13 +154,15 @@ fn status(error: &RuntimeError) -> StatusCode {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         },
-        RuntimeError::Script(ScriptError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-        RuntimeError::Script(ScriptError::CompileBusy { .. }) => StatusCode::TOO_MANY_REQUESTS,
-        RuntimeError::Script(ScriptError::CompileInterrupted(_)) => StatusCode::SERVICE_UNAVAILABLE,
-        RuntimeError::Script(ScriptError::NotAComponent(_) | ScriptError::InvalidBinary(_)) => StatusCode::BAD_REQUEST,
+        RuntimeError::Script(error) => match error {
+            ScriptError::NotAComponent(_) | ScriptError::InvalidBinary(_) => StatusCode::BAD_REQUEST,
+            ScriptError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            ScriptError::CompileBusy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            ScriptError::CompileInterrupted(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        },
         RuntimeError::Key(KeyError::Unknown | KeyError::Expired { .. }) => StatusCode::UNAUTHORIZED,
-        RuntimeError::Script(_)
-        | RuntimeError::Key(_)
+        RuntimeError::Key(_)
         | RuntimeError::Schedule(_)
         | RuntimeError::Config(_)
         | RuntimeError::Name(_)

@@ -101,8 +101,8 @@ const CONTRACT: [&str; 5] = ["types", "http", "records", "state", "log"];
 impl Sandbox {
     /// Makes a script of a component's bytes, or of a text, or says why not. A component is compiled, unless what was
     /// compiled of it is kept, so it takes a fifth of a CPU second for 100 KB. A text is translated, in milliseconds.
-    pub async fn load(&self, bytes: Bytes, patience: Patience) -> Result<Arc<Script>, ScriptError> {
-        self.prepare(bytes, patience).await?.script(self).await
+    pub async fn load(&self, bytes: impl Into<Bytes>, patience: Patience) -> Result<Arc<Script>, ScriptError> {
+        self.prepare(bytes.into(), patience).await?.script(self).await
     }
 
     /// What a component imports and exports, also if it is none that could run here, and the script it makes or why not.
@@ -216,7 +216,6 @@ fn keep(artifacts: &Artifacts, hash: &ScriptHash, component: &Component) -> std:
     artifacts.keep(hash, file)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn gave_up(_: tokio::task::JoinError) -> ScriptError {
     ScriptError::InvalidBinary("the compiler gave up on it".to_owned())
 }

@@ -124,6 +124,7 @@ fn within(what: &'static str, count: u64, limit: u64, offset: usize) -> Result<(
 }
 
 impl Scan<'_> {
+    /// Definitions begin and end, and the sections of modules.
     fn payload(&mut self, payload: Payload<'_>) -> Result<(), ScriptError> {
         match payload {
             Payload::Version { encoding, range, .. } => {
@@ -181,7 +182,14 @@ impl Scan<'_> {
                 let bytes = (range.end - range.start) as u64;
                 within("bytes of a function", bytes, self.limits.function_bytes, range.start)?;
             }
+            Payload::StartSection { .. } | Payload::DataCountSection { .. } | Payload::CustomSection(_) => {}
+            of_component => self.component_section(of_component)?,
+        }
+        Ok(())
+    }
 
+    fn component_section(&mut self, payload: Payload<'_>) -> Result<(), ScriptError> {
+        match payload {
             Payload::CoreTypeSection(section) => {
                 let range = section.range();
                 self.types((range.end - range.start) as u64, range.start)?;
@@ -241,13 +249,10 @@ impl Scan<'_> {
                     refuse_passing(export.kind, offset)?;
                 }
             }
-            // What follows of the two is told by itself. The others define nothing.
+            // What is in the two comes next. A start function of a component needs a feature that is off.
             Payload::ModuleSection { .. }
             | Payload::ComponentSection { .. }
-            | Payload::StartSection { .. }
-            | Payload::DataCountSection { .. }
-            | Payload::ComponentStartSection { .. }
-            | Payload::CustomSection(_) => {}
+            | Payload::ComponentStartSection { .. } => {}
             Payload::UnknownSection { id, range, .. } => {
                 let message = format!("unknown section {id} (at offset {:#x})", range.start);
                 return Err(ScriptError::InvalidBinary(message));

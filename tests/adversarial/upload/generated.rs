@@ -65,7 +65,7 @@ fn generated_and_mutated_components_are_refused_or_run_within_limits() {
                 let bytes = match nth % 4 {
                     0 => generated(&mut random),
                     1 => wrapped(&mut random),
-                    _ => mutated(&mut random, &originals),
+                    _ => Some(mutated(&mut random, &originals)),
                 };
                 let Some(bytes) = bytes else { continue };
                 *codes.entry(try_out(bench, &format!("component {nth} of seed 6"), bytes).await).or_default() += 1;
@@ -114,7 +114,7 @@ fn wrapped(random: &mut impl Rng) -> Option<Vec<u8>> {
 }
 
 /// A good component with some of its bytes changed, taken out, doubled, or put elsewhere.
-fn mutated(random: &mut impl Rng, originals: &[Vec<u8>]) -> Option<Vec<u8>> {
+fn mutated(random: &mut impl Rng, originals: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = originals[random.random_range(0..originals.len())].clone();
     for _ in 0..random.random_range(1..=4) {
         let at = random.random_range(8..bytes.len());
@@ -133,7 +133,7 @@ fn mutated(random: &mut impl Rng, originals: &[Vec<u8>]) -> Option<Vec<u8>> {
             }
         }
     }
-    Some(bytes)
+    bytes
 }
 
 #[test]

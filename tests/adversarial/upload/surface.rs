@@ -14,6 +14,7 @@ fn nothing_is_no_component() {
 #[test]
 fn other_files_are_no_components() {
     case("U02", async |ground| {
+        let before = deployed(ground).await;
         let files: [&[u8]; 7] = [
             b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0",
             b"PK\x03\x04\x14\0\0\0\x08\0",
@@ -34,7 +35,7 @@ fn other_files_are_no_components() {
             refused(ground, text.as_bytes().to_vec(), 422, code).await;
             limits.push(code);
         }
-        assert_eq!(deployed(ground).await, ["paged"]);
+        assert_eq!(deployed(ground).await, before);
         limits
     });
 }
@@ -97,8 +98,8 @@ fn an_export_of_another_type_is_named() {
 fn imports_that_nobody_gets_are_all_listed() {
     case("U10", async |ground| {
         let importing = |imports: &[&str]| {
-            let imports: String = imports.iter().map(|name| format!("(import \"{name}\" (instance))")).collect();
-            component(&format!("(component {imports})"))
+            let imports: Vec<String> = imports.iter().map(|name| format!("(import \"{name}\" (instance))")).collect();
+            component(&format!("(component {})", imports.concat()))
         };
         let names = ["evil:x/y", "wasi:nn/graph@0.2.0", "wasi:sockets/tcp@0.2.3", "wasi:http/outgoing-handler@0.2.3"];
         let detail = refused(ground, importing(&names), 422, "forbidden-import").await;
@@ -150,6 +151,7 @@ fn features_that_are_off_are_named_and_memory_is_checked_at_upload() {
 #[test]
 fn names_are_letters_digits_and_hyphens() {
     case("U30", async |ground| {
+        let before = deployed(ground).await;
         let long = "a".repeat(300);
         let names = ["../../etc/x", "a\0b", &long, "CON", "g\u{456}thub", "-a", "", "a/b", "a%2fb", "a b", "é"];
         for name in names {
@@ -157,7 +159,7 @@ fn names_are_letters_digits_and_hyphens() {
             let answer = ground.client.upload_bytes(guest("mirror"), &format!("name={name}")).await;
             assert_eq!(answer.status, 400, "{name}: {}", answer.text);
         }
-        assert_eq!(deployed(ground).await, ["paged"]);
+        assert_eq!(deployed(ground).await, before);
         Vec::new()
     });
 }
