@@ -52,6 +52,8 @@ pub(super) const CASES: &[Case] = &[
     Case("U30", Tested::Here),
     Case("U-passing", Tested::Here),
     Case("U-deep", Tested::Here),
+    Case("U-place", Tested::Here),
+    Case("U-names", Tested::Here),
 ];
 
 /// Uploads these bytes, which are refused with this status and code.

@@ -361,7 +361,7 @@ fn a_memory_or_table_that_is_too_large_from_the_start_is_refused() {
         // Of what the engine has no place for, the engine says so.
         for (fields_, code) in [
             ("(memory 65536)", "memory-limit"),
-            ("(memory 1) (memory 1) (memory 1) (memory 1)", "invalid-binary"),
+            ("(memory 1) (memory 1) (memory 1) (memory 1)", "too-complex"),
             ("(table 100001 funcref)", "too-complex"),
             ("(table 60000 funcref) (table 60000 funcref)", "too-complex"),
         ] {

@@ -215,7 +215,7 @@ fn an_unknown_key_is_told_with_its_line_and_what_was_meant() {
         ("[log]\nzzz = 1", "line 2: there is no setting `[log] zzz`; the settings there are format, level"),
         (
             "[zzzzzzz]",
-            "line 1: there is no setting `[zzzzzzz]`; the sections are [server], [runs], [secrets], [log], [network]",
+            "line 1: there is no setting `[zzzzzzz]`; the sections are [server], [runs], [uploads], [secrets], [log], [network]",
         ),
         ("runs.at_onse = 1", "line 1: there is no setting `[runs] at_onse`; did you mean `[runs] at_once`?"),
         ("[server.listen]\nport = 1", "line 1: `[server] listen` cannot be a table: "),

@@ -65,8 +65,8 @@ impl Artifacts {
         Self { dir, key }
     }
 
-    /// The compiled script, if it is kept and whole and of this engine.
-    pub(super) fn load(&self, engine: &Engine, hash: &ScriptHash) -> Option<Component> {
+    /// The compiled script, if it is kept and whole; an error if it is, and the engine does not take it.
+    pub(super) fn load(&self, engine: &Engine, hash: &ScriptHash) -> Option<wasmtime::Result<Component>> {
         let mut file = File::open(self.path(hash)).ok()?;
         let meta = file.metadata().ok()?;
         // Nobody but us may write to it: what is mapped must stay what was checked.
@@ -93,7 +93,7 @@ impl Artifacts {
         let component = unsafe { Component::deserialize_file(engine, checked) };
         // Those that are used stay: one of them may be the engine that all scripts of a kind share.
         let _ = file.set_modified(SystemTime::now());
-        component.inspect_err(|error| tracing::debug!(%error, "a kept script was compiled by another version")).ok()
+        Some(component)
     }
 
     /// A new file for the machine code of a script.

@@ -39,6 +39,8 @@ const MAX_WAITING: usize = 16;
 const PATIENCE: u32 = 4;
 /// What a child says besides, on standard error, is not read to its end.
 const MAX_SAID: u64 = 16 << 10;
+/// Files that a child may have open: standard ones, and what reading the machine's CPUs takes.
+const MAX_FILES: u64 = 16;
 /// The exit code of a child that says what is wrong with the component.
 const REFUSED: u8 = 3;
 
@@ -224,7 +226,7 @@ pub(super) fn refusal(component: &[u8], error: &wasmtime::Error) -> ScriptError 
 fn why(component: &[u8], error: &wasmtime::Error) -> Refusal {
     let valid = |features| Validator::new_with_features(features).validate_all(component).is_ok();
     let feature_off = valid(WasmFeatures::all()) && !valid(WasmFeatures::all().difference(OFF));
-    Refusal { feature_off, message: format!("{error:#}") }
+    Refusal { feature_off, message: super::outcome::cut(format!("{error:#}")) }
 }
 
 /// What the child does: limits itself to so many seconds of CPU time and bytes of address space, compiles what standard
@@ -237,6 +239,8 @@ pub(crate) fn compile_component(cpu_seconds: u64, memory: u64) -> ExitCode {
     let _ = setrlimit(Resource::Cpu, Rlimit { current: Some(cpu_seconds), maximum: Some(cpu_seconds + 2) });
     limit(Resource::As, memory);
     limit(Resource::Core, 0);
+    // It has what it needs open already.
+    limit(Resource::Nofile, MAX_FILES);
     // Machine code is a few times the component.
     limit(Resource::Fsize, memory);
     let mut component = Vec::new();

@@ -6,11 +6,10 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, Po
 
 use super::limits::{MAX_INSTANCES, MAX_TABLE_ELEMENTS};
 use super::outcome::MAX_FRAMES;
+use crate::script::MAX_MEMORIES;
 
 /// The largest memory limit that an operator can set: slots of the pool are reserved, not used, at this size.
 pub const MAX_MEMORY: u64 = 1 << 30;
-/// Core memories a script may have: its own, and those of adapters and bundled libraries.
-const MEMORIES_A_RUN: u32 = 4;
 /// Bytes of a guest's stack: what recursions of some thousand calls take in an interpreter. They are reserved, and no memory
 /// before they are used. `STACK` in the JavaScript engine goes with it.
 const GUEST_STACK: usize = 12 << 20;
@@ -66,12 +65,12 @@ fn pool(runs: u32) -> PoolingAllocationConfig {
     pool.total_component_instances(runs);
     pool.total_core_instances(runs.saturating_mul(instances));
     pool.max_core_instances_per_component(instances);
-    pool.total_memories(runs.saturating_mul(MEMORIES_A_RUN));
-    pool.max_memories_per_component(MEMORIES_A_RUN);
-    pool.max_memories_per_module(MEMORIES_A_RUN);
-    pool.total_tables(runs.saturating_mul(MEMORIES_A_RUN));
-    pool.max_tables_per_component(MEMORIES_A_RUN);
-    pool.max_tables_per_module(MEMORIES_A_RUN);
+    pool.total_memories(runs.saturating_mul(MAX_MEMORIES));
+    pool.max_memories_per_component(MAX_MEMORIES);
+    pool.max_memories_per_module(MAX_MEMORIES);
+    pool.total_tables(runs.saturating_mul(MAX_MEMORIES));
+    pool.max_tables_per_component(MAX_MEMORIES);
+    pool.max_tables_per_module(MAX_MEMORIES);
     pool.table_elements(MAX_TABLE_ELEMENTS);
     pool.max_memory_size(usize::try_from(MAX_MEMORY).unwrap_or(usize::MAX));
     pool.total_stacks(runs);

@@ -117,8 +117,9 @@ pub(super) const HOST_CALL_BYTES: usize = 16 << 20;
 pub(super) const MAX_HANDLES: usize = 1_000;
 /// Table elements of a run, all tables together.
 pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
-/// Core instances, tables and memories of a run. `CPython` as a component has 25 core instances.
-pub(super) const MAX_INSTANCES: usize = 100;
+/// Core instances, tables and memories of a run. `CPython` as a component has 25 core instances. It goes with the limit that uploads
+/// have by default.
+pub(super) const MAX_INSTANCES: usize = 1_000;
 
 /// The memory limit was reached. Carried through the engine as the reason of the trap.
 #[derive(Debug, Clone, Copy, thiserror::Error)]

@@ -165,12 +165,12 @@ impl Sandbox {
         patience: Patience,
         bytes: impl FnOnce() -> Result<B, ScriptError> + Send + 'static,
     ) -> Result<Component, ScriptError> {
-        if let Some(component) = self.kept(hash).await? {
+        if let Some(Ok(component)) = self.kept(hash).await? {
             return Ok(component);
         }
         let _turn = self.compiler.turn(patience).await?;
         // Somebody else may have compiled it meanwhile.
-        if let Some(component) = self.kept(hash).await? {
+        if let Some(Ok(component)) = self.kept(hash).await? {
             return Ok(component);
         }
         let bytes = tokio::task::spawn_blocking(bytes).await.map_err(gave_up)??;
@@ -183,8 +183,11 @@ impl Sandbox {
             let (artifacts, hash_too) = (Arc::clone(artifacts), hash.clone());
             let kept = tokio::task::spawn_blocking(move || artifacts.keep(&hash_too, file)).await;
             kept.map_err(gave_up)?.map_err(broke)?;
-            let component = self.kept(hash).await?;
-            return component.ok_or_else(|| ScriptError::CompileInterrupted("its file is gone".to_owned()));
+            return match self.kept(hash).await? {
+                // It compiles, and there is no place for it among instances.
+                Some(component) => component.map_err(|error| ScriptError::InvalidBinary(format!("{error:#}"))),
+                None => Err(ScriptError::CompileInterrupted("its file is gone".to_owned())),
+            };
         }
         let (engine, artifacts, hash) = (self.engine.clone(), self.artifacts.clone(), hash.clone());
         let compiled = tokio::task::spawn_blocking(move || {
@@ -201,8 +204,8 @@ impl Sandbox {
         compiled.await.map_err(gave_up)?
     }
 
-    /// What was kept of a compiled script.
-    async fn kept(&self, hash: &ScriptHash) -> Result<Option<Component>, ScriptError> {
+    /// What was kept of a compiled script, if the engine takes it.
+    async fn kept(&self, hash: &ScriptHash) -> Result<Option<wasmtime::Result<Component>>, ScriptError> {
         let Some(artifacts) = self.artifacts.clone() else { return Ok(None) };
         let (engine, hash) = (self.engine.clone(), hash.clone());
         tokio::task::spawn_blocking(move || artifacts.load(&engine, &hash)).await.map_err(gave_up)
@@ -344,7 +347,7 @@ impl Sandbox {
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(super) fn mismatch(error: wasmtime::Error) -> ScriptError {
-    ScriptError::TypeMismatch(format!("{error:#}"))
+    ScriptError::TypeMismatch(super::outcome::cut(format!("{error:#}")))
 }
 
 /// Adds everything a script may import.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::javascript::{Finding, SourceError};
 pub use self::scan::ScanLimits;
-pub(crate) use self::scan::scan;
+pub(crate) use self::scan::{MAX_MEMORIES, scan};
 use crate::ids::{ModelName, ScriptName};
 use crate::run::RunKind;
 use crate::store::ModelRule;
@@ -183,7 +183,7 @@ pub enum ScriptError {
     #[error(
         "the script imports what Terapi does not give: {}. A script gets terapi:sync/{{http,records,state,log}}@0.1 \
          and, empty, wasi:{{cli,io,clocks,random,filesystem}}@0.2",
-        .0.join(", ")
+        listed(.0)
     )]
     ForbiddenImport(Vec<String>),
     /// It was built against a contract that this Terapi does not speak.
@@ -192,7 +192,7 @@ pub enum ScriptError {
     /// Neither a sync nor an action.
     #[error(
         "the script exports neither terapi:sync/sync-script nor terapi:sync/action-script (functions describe and \
-         run); it exports {}", if .0.is_empty() { "nothing".to_owned() } else { .0.join(", ") }
+         run); it exports {}", if .0.is_empty() { "nothing".to_owned() } else { listed(.0) }
     )]
     MissingExport(Vec<String>),
     /// An import or export has another type than the contract says.
@@ -210,6 +210,18 @@ pub enum ScriptError {
     /// It is text, and no script.
     #[error(transparent)]
     Source(#[from] SourceError),
+}
+
+/// Names that a stranger chose, as many as a person reads.
+fn listed(names: &[String]) -> String {
+    const MAX_NAMES: usize = 50;
+    const MAX_CHARS: usize = 100;
+    let shown = names.iter().take(MAX_NAMES).map(|name| name.chars().take(MAX_CHARS).collect());
+    let mut shown: Vec<String> = shown.collect();
+    if names.len() > MAX_NAMES {
+        shown.push(format!("and {} more", names.len() - MAX_NAMES));
+    }
+    shown.join(", ")
 }
 
 impl ScriptError {

@@ -56,6 +56,8 @@ const DEFINITIONS_AN_INSTANCE: u64 = 1_000;
 const MAX_TYPE_BYTES: u64 = 2 << 20;
 /// Bytes of memory, and of data to fill it with, at the start: what `describe` may have.
 const MAX_START_MEMORY: u64 = 64 << 20;
+/// Memories, and tables, of all instances together: a script's own, and those of adapters and bundled libraries.
+pub(crate) const MAX_MEMORIES: u32 = 4;
 /// Table elements at the start.
 const MAX_START_ELEMENTS: u64 = 100_000;
 /// Bytes of what tables are filled with, for every instance.
@@ -66,7 +68,9 @@ const MAX_ELEMENT_BYTES: u64 = 4 << 20;
 struct Cost {
     instances: u64,
     definitions: u64,
+    memories: u64,
     memory: u64,
+    tables: u64,
     table_elements: u64,
     data: u64,
     elements: u64,
@@ -76,7 +80,9 @@ impl Cost {
     fn add(&mut self, other: &Self) {
         self.instances = self.instances.saturating_add(other.instances);
         self.definitions = self.definitions.saturating_add(other.definitions);
+        self.memories = self.memories.saturating_add(other.memories);
         self.memory = self.memory.saturating_add(other.memory);
+        self.tables = self.tables.saturating_add(other.tables);
         self.table_elements = self.table_elements.saturating_add(other.table_elements);
         self.data = self.data.saturating_add(other.data);
         self.elements = self.elements.saturating_add(other.elements);
@@ -149,7 +155,10 @@ impl Scan<'_> {
                 self.define(section.count(), section.range().start)?;
                 for table in section {
                     let elements = table.map_err(invalid)?.ty.initial;
-                    self.cost(|cost| cost.table_elements = cost.table_elements.saturating_add(elements));
+                    self.cost(|cost| {
+                        cost.tables = cost.tables.saturating_add(1);
+                        cost.table_elements = cost.table_elements.saturating_add(elements);
+                    });
                 }
             }
             Payload::MemorySection(section) => {
@@ -158,7 +167,10 @@ impl Scan<'_> {
                     let memory = memory.map_err(invalid)?;
                     let page = memory.page_size_log2.unwrap_or(16).min(63);
                     let bytes = memory.initial.saturating_mul(1 << page);
-                    self.cost(|cost| cost.memory = cost.memory.saturating_add(bytes));
+                    self.cost(|cost| {
+                        cost.memories = cost.memories.saturating_add(1);
+                        cost.memory = cost.memory.saturating_add(bytes);
+                    });
                 }
             }
             Payload::ElementSection(section) => {
@@ -278,6 +290,8 @@ impl Scan<'_> {
                 if cost.memory > MAX_START_MEMORY {
                     return Err(ScriptError::StartMemory { bytes: cost.memory, limit: MAX_START_MEMORY });
                 }
+                within("memories", cost.memories, MAX_MEMORIES.into(), offset)?;
+                within("tables", cost.tables, MAX_MEMORIES.into(), offset)?;
                 within("table elements at the start", cost.table_elements, MAX_START_ELEMENTS, offset)?;
                 within("bytes of data, for every instance", cost.data, MAX_START_MEMORY, offset)?;
                 within("bytes of elements, for every instance", cost.elements, MAX_ELEMENT_BYTES, offset)?;

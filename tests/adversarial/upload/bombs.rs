@@ -191,6 +191,32 @@ fn components_within_components_have_an_end() {
     });
 }
 
+#[test]
+fn what_compiles_and_has_no_place_among_instances_is_refused_and_not_our_fault() {
+    case("U-place", async |ground| {
+        // The state of an instance with so many globals is larger than any that is kept for one.
+        let globals = "(global (mut i64) (i64.const 1))".repeat(200_000);
+        let answer = ground.client.upload_bytes(with_fields(&globals), "").await;
+        answer.problem(400, "invalid-binary");
+        let memories = "(memory 1)".repeat(4);
+        let detail = refused(ground, with_fields(&memories), 422, "too-complex").await;
+        assert!(detail.contains("memories=5 limit=4"), "{detail}");
+        vec!["invalid-binary", "too-complex"]
+    });
+}
+
+#[test]
+fn a_refusal_is_read_by_a_person_whatever_names_a_stranger_chose() {
+    case("U-names", async |ground| {
+        let name = |nth: usize| format!("(import \"evil{nth}:x/{}\" (instance))", "y".repeat(500));
+        let imports: Vec<String> = (0..2_000).map(name).collect();
+        let detail =
+            refused(ground, component(&format!("(component {})", imports.concat())), 422, "forbidden-import").await;
+        assert!(detail.len() < 8_000 && detail.contains("and 1950 more"), "{} bytes", detail.len());
+        vec!["forbidden-import"]
+    });
+}
+
 /// Waits until the process has as many children that compile as that.
 pub(super) async fn until_compilers(ground: &Ground, what: &str, holds: impl Fn(usize) -> bool) -> Vec<u32> {
     until(what, async || {
