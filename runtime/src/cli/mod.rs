@@ -218,6 +218,7 @@ impl Context {
             compiler: itself(),
             keep_runs_ms: u64::try_from(runs.keep.as_millis()).ok(),
             networks: self.config.network.allow.clone(),
+            dns: self.config.network.dns.clone(),
             secret_keys: std::env::var(crate::secrets::KEYS_VARIABLE).ok(),
             secrets_file: self.config.key_file(),
             store,

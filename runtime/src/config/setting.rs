@@ -1,6 +1,6 @@
 //! How the value of a setting is read, whether it stands in a file or in the environment.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ pub enum Raw {
 /// What would be right in place of a bad value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bad(pub(super) String);
+
+/// Where DNS servers listen unless said otherwise. They are the one list of addresses that there is.
+const DNS_PORT: u16 = 53;
 
 /// A type that a setting can have.
 pub trait Setting: Sized {
@@ -93,21 +96,36 @@ impl<T: Setting<Given = T>> Setting for Option<T> {
     }
 }
 
-impl Setting for Vec<IpNet> {
-    type Given = Self;
+/// Types of several values: a list, or a text with commas, as a variable has it.
+macro_rules! of_list {
+    ($($type:ty: $read:expr;)*) => {
+        $(impl Setting for Vec<$type> {
+            type Given = Self;
 
-    /// A list, or a text with commas, as a variable has it.
-    fn read(raw: &Raw) -> Result<Self, Bad> {
-        let texts: Vec<&str> = match raw {
-            Raw::Text(text) => text.split(',').collect(),
-            Raw::List(texts) => texts.iter().map(String::as_str).collect(),
-        };
-        let wrong = |text: &str| Bad(format!("`{text}` is not a network; use a list such as 10.0.0.0/8, fd00::/8"));
-        let network = |text: &str| text.parse::<IpNet>().map(|network| network.trunc()).map_err(|_| wrong(text));
-        texts.into_iter().map(str::trim).filter(|text| !text.is_empty()).map(network).collect()
-    }
+            fn read(raw: &Raw) -> Result<Self, Bad> {
+                let read: fn(&str) -> Result<$type, String> = $read;
+                let texts: Vec<&str> = match raw {
+                    Raw::Text(text) => text.split(',').collect(),
+                    Raw::List(texts) => texts.iter().map(String::as_str).collect(),
+                };
+                let texts = texts.into_iter().map(str::trim).filter(|text| !text.is_empty());
+                texts.map(|text| read(text).map_err(Bad)).collect()
+            }
 
-    fn from_given(given: Self) -> Self {
-        given
-    }
+            fn from_given(given: Self) -> Self {
+                given
+            }
+        })*
+    };
+}
+
+of_list! {
+    IpNet: |text| match text.parse::<IpNet>() {
+        Ok(network) => Ok(network.trunc()),
+        Err(_) => Err(format!("`{text}` is not a network; use a list such as 10.0.0.0/8, fd00::/8")),
+    };
+    SocketAddr: |text| {
+        let address = text.parse().or_else(|_| text.parse().map(|address: IpAddr| SocketAddr::new(address, DNS_PORT)));
+        address.map_err(|_| format!("`{text}` is not an address; use a list such as 1.1.1.1, 127.0.0.1:5353, [::1]:5353"))
+    };
 }

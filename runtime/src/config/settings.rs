@@ -181,6 +181,9 @@ settings! {
     network: NetworkConfig / NetworkOverrides {
         /// Networks that are not public and that integrations may name.
         allow: Vec<IpNet> = Vec::new(),
+        /// DNS servers that are asked for the hosts of APIs, such as `1.1.1.1` or `127.0.0.1:5353`; those of `/etc/resolv.conf`
+        /// unless set. What `/etc/hosts` says counts either way.
+        dns: Vec<SocketAddr> = Vec::new(),
     }
 }
 

@@ -120,6 +120,7 @@ fn every_setting_can_be_set_in_the_file() {
         level = "debug"
         [network]
         allow = ["10.1.2.3/8", "fd00::/8"]
+        dns = ["1.1.1.1", "::1", "127.0.0.1:5353"]
     "#;
     let expected = Config {
         data_dir: "/var/lib/terapi".into(),
@@ -150,7 +151,10 @@ fn every_setting_can_be_set_in_the_file() {
         },
         secrets: SecretsConfig { key_file: Some("keys".into()) },
         log: LogConfig { format: LogFormat::Json, level: LogLevel::Debug },
-        network: NetworkConfig { allow: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()] },
+        network: NetworkConfig {
+            allow: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
+            dns: ["1.1.1.1:53", "[::1]:53", "127.0.0.1:5353"].map(|server| server.parse().unwrap()).into(),
+        },
     };
     assert_eq!(from_file(file).unwrap(), expected);
 
@@ -158,7 +162,7 @@ fn every_setting_can_be_set_in_the_file() {
     let table: toml::Table = toml::from_str(file).unwrap();
     let text = |value: &toml::Value| match value {
         toml::Value::String(text) => text.clone(),
-        toml::Value::Array(_) => "10.0.0.0/8, fd00::/8".to_owned(),
+        toml::Value::Array(texts) => texts.iter().map(|text| text.as_str().unwrap()).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
     let env: BTreeMap<String, String> = PLACES
@@ -211,7 +215,7 @@ fn an_unknown_key_is_told_with_its_line_and_what_was_meant() {
         ),
         ("[sever]\nlisten = 1", "line 1: there is no setting `[sever]`; did you mean `[server]`?"),
         ("[network]\nalow = 1", "line 2: there is no setting `[network] alow`; did you mean `[network] allow`?"),
-        ("[network]\nhosts = 1", "line 2: there is no setting `[network] hosts`; the settings there are allow"),
+        ("[network]\nhosts = 1", "line 2: there is no setting `[network] hosts`; the settings there are allow, dns"),
         ("[log]\nzzz = 1", "line 2: there is no setting `[log] zzz`; the settings there are format, level"),
         (
             "[zzzzzzz]",
@@ -251,6 +255,10 @@ fn a_wrong_value_is_told_with_what_is_expected() {
         (
             "[network]\nallow = [\"10.0.0.0/33\"]",
             "line 2: `[network] allow` cannot be [`10.0.0.0/33`]: `10.0.0.0/33` is not a network",
+        ),
+        (
+            "[network]\ndns = [\"dns.example\"]",
+            "line 2: `[network] dns` cannot be [`dns.example`]: `dns.example` is not an address",
         ),
         ("data_dir = \"\"", "line 1: `data_dir` cannot be ``: use the path"),
         (

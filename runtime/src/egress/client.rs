@@ -20,6 +20,7 @@ use rustls_platform_verifier::Verifier;
 use tokio::time::Instant;
 
 use super::error::EgressError;
+use super::gate::Gate;
 use super::policy::Account;
 use super::resolver::{CheckedResolver, Lookup};
 
@@ -81,10 +82,16 @@ impl Clients {
         Ok(client)
     }
 
+    /// Lets go of the clients of a connection, and of what they keep open. Requests under way go on.
+    pub(super) fn forget(&self, connection: &Gate) {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|(_, account), _| account.is_none_or(|(id, _)| id != connection.id()));
+    }
+
     fn build(&self, networks: &[IpNet]) -> Result<Client, EgressError> {
         Client::builder()
             .tls_backend_preconfigured(self.tls.clone())
-            .dns_resolver(CheckedResolver { networks: networks.to_vec(), lookup: self.lookup.clone() })
+            .dns_resolver(CheckedResolver::new(networks, self.lookup.clone()))
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -128,19 +135,19 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
-    use crate::egress::{Breaker, Credential, Gate, RateRules, Scheme};
+    use crate::egress::{Breaker, Credential, RateRules, Scheme};
 
     #[test]
     fn a_machine_without_a_trust_store_still_gets_a_client() {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = tls(provider, Err(rustls::Error::General("no CA certificates".to_owned()))).unwrap();
-        let clients = Clients::new(tls, crate::egress::resolver::system_lookup());
+        let clients = Clients::new(tls, crate::egress::names::lookup(&[]));
         assert!(clients.get(&[], None).is_ok());
     }
 
     #[test]
     fn policies_share_a_client_only_if_their_networks_are_the_same() {
-        let clients = Clients::new(system_tls().unwrap(), crate::egress::resolver::system_lookup());
+        let clients = Clients::new(system_tls().unwrap(), crate::egress::names::lookup(&[]));
         let network: IpNet = "127.0.0.0/8".parse().unwrap();
         for networks in [&[][..], &[network], &[], &[network]] {
             clients.get(networks, None).unwrap();
@@ -153,13 +160,14 @@ mod tests {
         Account { integration: gate(), connection: gate(), credential, breaker: Breaker::new() }
     }
 
+    fn credential() -> Option<Arc<Credential>> {
+        let scheme = Scheme::Bearer { token: "t".to_owned() };
+        Some(Arc::new(Credential::new(scheme, None, Vec::new(), None, Arc::new(SystemClock))))
+    }
+
     #[test]
     fn no_two_connections_and_no_two_credentials_share_a_client() {
-        let clients = Clients::new(system_tls().unwrap(), crate::egress::resolver::system_lookup());
-        let credential = || {
-            let scheme = Scheme::Bearer { token: "t".to_owned() };
-            Some(Arc::new(Credential::new(scheme, None, Vec::new(), None, Arc::new(SystemClock))))
-        };
+        let clients = Clients::new(system_tls().unwrap(), crate::egress::names::lookup(&[]));
         let one = account(credential());
         let replaced = Account { credential: credential(), ..one.clone() };
         for account in [Some(&one), Some(&one.clone()), Some(&replaced), Some(&account(None)), None] {
@@ -168,9 +176,23 @@ mod tests {
         assert_eq!(clients.pools.lock().unwrap().len(), 4);
     }
 
+    #[test]
+    fn a_connection_that_is_gone_leaves_no_client_behind() {
+        let clients = Clients::new(system_tls().unwrap(), crate::egress::names::lookup(&[]));
+        let (gone, kept) = (account(None), account(credential()));
+        let replaced = Account { credential: credential(), ..gone.clone() };
+        for account in [Some(&gone), Some(&replaced), Some(&kept), None] {
+            clients.get(&[], account).unwrap();
+        }
+        clients.forget(&gone.connection);
+        let mut left: Vec<_> = clients.pools.lock().unwrap().keys().map(|(_, account)| *account).collect();
+        left.sort_unstable();
+        assert_eq!(left, [None, Some(kept.pool())]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn clients_are_dropped_when_nobody_uses_them_or_there_are_too_many() {
-        let clients = Clients::new(system_tls().unwrap(), crate::egress::resolver::system_lookup());
+        let clients = Clients::new(system_tls().unwrap(), crate::egress::names::lookup(&[]));
         let (kept, left) = (account(None), account(None));
         clients.get(&[], Some(&left)).unwrap();
         for _ in 0..3 {

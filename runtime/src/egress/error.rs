@@ -74,6 +74,24 @@ impl EgressError {
             Self::Setup(_) => "setup",
         }
     }
+
+    /// The [code](Self::code) of what is no trouble between here and the API, but a limit that the request ran into, or a
+    /// rule that it broke.
+    #[must_use]
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::InvalidRequest(_)
+            | Self::Denied { .. }
+            | Self::TimedOut
+            | Self::BodyTooLarge(_)
+            | Self::Exhausted(_) => Some(self.code()),
+            Self::Transport(_)
+            | Self::CredentialRefused(_)
+            | Self::CredentialUnavailable(_)
+            | Self::CircuitOpen { .. }
+            | Self::Setup(_) => None,
+        }
+    }
 }
 
 /// The rule that would let a request through. Displays as the option that adds it.

@@ -12,7 +12,7 @@
 //! 5. the breaker, the limits of connection and integration, which are waited for (`breaker`, `gate`), and the credential,
 //!    attached if the URL is one of its hosts', with an access token that may have to be had first (`credential`, `token`)
 //! 6. the breaker again, for what happened meanwhile, and the run's budget of requests ([`Meter::request`])
-//! 7. every address that a name resolves to (`resolver`), and just these are dialed (`client`)
+//! 7. every address that a name resolves to (`names`, `resolver`), and just these are dialed (`client`)
 //! 8. while the answer streams: its size decoded and as sent, its pauses, the run's budget of bytes (`body`)
 //!
 //! A redirect that is followed goes through 1 to 3 and 5 to 8 again; a retry, and the repetition with a new access token
@@ -41,6 +41,7 @@ mod credential;
 mod error;
 mod gate;
 mod learned;
+mod names;
 mod policy;
 mod redirect;
 mod request;
@@ -53,6 +54,7 @@ mod token;
 mod trace;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +69,7 @@ pub use self::error::{EgressError, Exhausted, Rule};
 pub use self::gate::{Gate, RateLimit, RateRules};
 pub use self::policy::{Account, HostPattern, HostPatternError, Policy, RetryRules};
 pub use self::redirect::MAX_REDIRECTS;
+pub(crate) use self::redirect::is_for_one_origin;
 pub use self::request::Request;
 pub use self::retry::MAX_RETRIES;
 use self::send::{Attempt, Call};
@@ -141,7 +144,15 @@ impl Egress {
     /// # Errors
     /// [`EgressError::Setup`] if TLS cannot be set up. A missing trust store is no error.
     pub fn new() -> Result<Self, EgressError> {
-        Self::with(Clients::new(client::system_tls()?, resolver::system_lookup()))
+        Self::asking(&[])
+    }
+
+    /// The same, with names looked up at these DNS servers in place of the machine's own, unless there are none.
+    ///
+    /// # Errors
+    /// See [`Egress::new`].
+    pub fn asking(dns: &[SocketAddr]) -> Result<Self, EgressError> {
+        Self::with(Clients::new(client::system_tls()?, names::lookup(dns)))
     }
 
     fn with(clients: Clients) -> Result<Self, EgressError> {
@@ -156,6 +167,11 @@ impl Egress {
     /// See [`Egress::new`].
     pub fn answered_by(answers: Arc<dyn Answers>) -> Result<Self, EgressError> {
         Ok(Self { answers: Some(answers), ..Self::new()? })
+    }
+
+    /// Closes what is kept open for a connection, since it is gone or is somebody else now. Requests under way go on.
+    pub fn forget(&self, connection: &Gate) {
+        self.clients.forget(connection);
     }
 
     /// The same with another clock: dates that APIs send are compared with it, and exchanges are dated by it.

@@ -19,6 +19,11 @@ const BODY_HEADERS: &[HeaderName] = &[CONTENT_ENCODING, CONTENT_LANGUAGE, CONTEN
 /// Meant for the origin that the script named, and no other.
 const SECRET_HEADERS: &[HeaderName] = &[AUTHORIZATION, COOKIE];
 
+/// Whether a header of a script is meant for the origin that the script named, and is left out where an API leads elsewhere.
+pub(crate) fn is_for_one_origin(name: &str) -> bool {
+    SECRET_HEADERS.iter().any(|secret| name.eq_ignore_ascii_case(secret.as_str()))
+}
+
 /// Whether the answer is a redirect to somewhere.
 pub(super) fn is_redirect(status: StatusCode, headers: &HeaderMap) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) && headers.contains_key(LOCATION)

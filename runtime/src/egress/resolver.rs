@@ -11,6 +11,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
 
 use super::address;
 use super::error::Refused;
@@ -18,23 +19,24 @@ use super::error::Refused;
 /// How many addresses of an answer are tried. Real ones have fewer; a thousand would be a thousand dials.
 const MAX_ADDRESSES: usize = 16;
 
+/// Lookups of one client at a time, so that who has nothing but slow names leaves room for others. A run has six requests
+/// under way.
+const MAX_LOOKUPS: usize = 8;
+
 /// Asks for the addresses of a name.
 pub(super) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
-/// Asks as every program on this machine does, `/etc/hosts` included.
-pub(super) fn system_lookup() -> Lookup {
-    Arc::new(|name| {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name, 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
-        })
-    })
-}
-
 /// The resolver of all clients whose policies have the same private networks.
 pub(super) struct CheckedResolver {
-    pub(super) networks: Vec<IpNet>,
-    pub(super) lookup: Lookup,
+    networks: Vec<IpNet>,
+    lookup: Lookup,
+    turns: Arc<Semaphore>,
+}
+
+impl CheckedResolver {
+    pub(super) fn new(networks: &[IpNet], lookup: Lookup) -> Self {
+        Self { networks: networks.to_vec(), lookup, turns: Arc::new(Semaphore::new(MAX_LOOKUPS)) }
+    }
 }
 
 impl Resolve for CheckedResolver {
@@ -47,8 +49,13 @@ impl Resolve for CheckedResolver {
             return Box::pin(async move { Ok(dialable(known)) });
         }
         let answer = (self.lookup)(name.as_str().to_owned());
+        let turns = Arc::clone(&self.turns);
         Box::pin(async move {
-            let addresses = answer.await?;
+            let addresses = {
+                // Never closed.
+                let _turn = turns.acquire().await;
+                answer.await?
+            };
             if addresses.is_empty() {
                 return Err(io::Error::other("the name has no addresses").into());
             }

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::{Execution, Runtime, RuntimeError, lock};
 use crate::egress::{Exchange, Exhausted, Meter, Request, Response};
 use crate::ids::{ConnectionName, RunId, ScriptName, Timestamp};
+use crate::incident;
 use crate::run::Outcome;
 use crate::sandbox::LimitOverrides;
 use crate::store::{DocumentKind, Store, StoreError};
@@ -302,7 +303,13 @@ impl Runtime {
     /// Sends a request as the connection: to its hosts, with its credential and its manners.
     pub async fn proxy(&self, connection: &ConnectionName, request: Request) -> Result<Response, RuntimeError> {
         let policy = self.policy(connection).await?;
-        Ok(self.shared.egress()?.send(&policy, request, &ProxyMeter::default()).await?)
+        let answer = self.shared.egress()?.send(&policy, request, &ProxyMeter::default()).await;
+        if let Err(error) = &answer
+            && let Some(limit) = error.limit()
+        {
+            incident::report(limit, format_args!("request through the proxy of connection {connection}"), error);
+        }
+        Ok(answer?)
     }
 }
 

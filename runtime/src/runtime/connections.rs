@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::credentials::CredentialSpec;
 use super::integrations::{Integration, SharedManners};
 use super::{Runtime, RuntimeError, lock};
-use crate::egress::{Account, Breaker, Credential, Gate, Policy};
+use crate::egress::{Account, Breaker, Credential, Egress, Gate, Policy};
 use crate::ids::{ConnectionName, IntegrationName, Timestamp};
 use crate::store::{DocumentKind, canonical};
 
@@ -135,9 +135,12 @@ impl Accounts {
         Arc::clone(gate)
     }
 
-    fn forget(&self, connection: &ConnectionName) {
+    fn forget(&self, connection: &ConnectionName, egress: Option<&Egress>) {
         lock(&self.policies).remove(connection);
         lock(&self.credentials).remove(connection);
+        if let (Some(gate), Some(egress)) = (lock(&self.gates).get(connection), egress) {
+            egress.forget(gate);
+        }
     }
 
     /// What is under way goes on with what it has.
@@ -176,7 +179,7 @@ impl Runtime {
             self.blocking(move |store| store.set_metadata(&name, &text)).await?;
         }
         self.put_document(DocumentKind::Connection, connection.name.as_str(), &connection).await?;
-        self.accounts.forget(&connection.name);
+        self.accounts.forget(&connection.name, self.shared.egress.get());
         drop(changing);
         self.start_wanted_syncs(&connection).await?;
         Ok(connection)
@@ -194,7 +197,7 @@ impl Runtime {
         self.seal_credential(&mut connection, &integration, credential)?;
         connection.updated_at = self.shared.clock.now();
         self.put_document(DocumentKind::Connection, name.as_str(), &connection).await?;
-        self.accounts.forget(name);
+        self.accounts.forget(name, self.shared.egress.get());
         Ok(connection)
     }
 
@@ -253,7 +256,7 @@ impl Runtime {
         self.blocking(move |store| store.delete_connection(&key)).await?;
         self.forget_calls_of(name).await?;
         self.remove_document(DocumentKind::Connection, name.as_str()).await?;
-        self.accounts.forget(name);
+        self.accounts.forget(name, self.shared.egress.get());
         lock(&self.accounts.gates).remove(name);
         Ok(())
     }
@@ -302,7 +305,7 @@ impl Runtime {
         };
         let policy = Policy {
             allowed_hosts: integration.hosts(base_url.as_ref()),
-            private_networks: integration.spec.networks.clone(),
+            private_networks: self.networks_of(&integration),
             base_url,
             retry: integration.spec.retry.clone(),
             account: Some(account),

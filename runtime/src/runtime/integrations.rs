@@ -205,8 +205,7 @@ impl Runtime {
         mut spec: IntegrationSpec,
     ) -> Result<(Integration, bool), RuntimeError> {
         let bad = |reason: String| RuntimeError::BadInput { what: "the integration", reason };
-        let allowed = |network: &&IpNet| !self.shared.options.networks.iter().any(|allowed| allowed.contains(*network));
-        if let Some(network) = spec.networks.iter().find(allowed) {
+        if let Some(network) = spec.networks.iter().find(|network| !self.allows(network)) {
             return Err(bad(format!(
                 "the network {network} is not one that the configuration allows: add it to `[network] allow`"
             )));
@@ -241,6 +240,17 @@ impl Runtime {
         }
         self.accounts.forget_all();
         Ok((integration, before.is_none()))
+    }
+
+    /// Whether the configuration lets integrations name the network.
+    fn allows(&self, network: &IpNet) -> bool {
+        self.shared.options.networks.iter().any(|allowed| allowed.contains(network))
+    }
+
+    /// Networks of an integration that its connections may reach: what the configuration has ceased to allow since it was
+    /// put is not among them.
+    pub(super) fn networks_of(&self, integration: &Integration) -> Vec<IpNet> {
+        integration.spec.networks.iter().filter(|network| self.allows(network)).copied().collect()
     }
 
     /// An integration.

@@ -126,6 +126,8 @@ pub struct Options {
     pub keep_runs_ms: Option<u64>,
     /// Networks that are not public and that integrations may name.
     pub networks: Vec<IpNet>,
+    /// The DNS servers that egress asks; the machine's own if there are none.
+    pub dns: Vec<std::net::SocketAddr>,
     /// Keys for credentials, as the environment variable has them.
     pub secret_keys: Option<String>,
     /// The file with keys for credentials, where the variable has none.
@@ -144,6 +146,7 @@ impl Default for Options {
             compiler: None,
             keep_runs_ms: None,
             networks: Vec::new(),
+            dns: Vec::new(),
             secret_keys: None,
             secrets_file: PathBuf::from("secrets.key"),
             store: StoreOptions::default(),
@@ -201,7 +204,7 @@ impl Shared {
         if let Some(egress) = self.egress.get() {
             return Ok(egress);
         }
-        let egress = Egress::new()?.with_clock(Arc::clone(&self.clock));
+        let egress = Egress::asking(&self.options.dns)?.with_clock(Arc::clone(&self.clock));
         Ok(self.egress.get_or_init(|| egress))
     }
 }

@@ -59,7 +59,7 @@ pub use self::text::{engine_component, engine_hash, stand_alone};
 use self::bindings::types;
 use self::compiler::Compiler;
 use self::fees::Fees;
-use self::host::{HostState, Requests, RunHost};
+use self::host::{HostState, Refusals, Requests, RunHost};
 use self::limits::{FUEL_YIELD_INTERVAL, HOST_CALL_BYTES, RunMeter};
 use self::load::Pre;
 use self::stdio::LogBuffer;
@@ -383,6 +383,7 @@ impl Sandbox {
 
     fn means(&self, request: RunRequest, script: &Script) -> RunHost {
         let permits = Arc::new(Semaphore::new(request.policy.concurrency.max(1)));
+        let refusals = Arc::new(Refusals::new(request.run, &request.connection));
         let models = script.manifest.models.iter();
         let models: HashMap<_, _> = models.map(|model| (model.name.to_string(), model.rule())).collect();
         RunHost {
@@ -404,7 +405,7 @@ impl Sandbox {
             park: request.park,
             changes: Changes::default(),
             progress: request.progress,
-            requests: Requests { last_ticket: 0, under_way: JoinSet::new(), lists: HashMap::new(), permits },
+            requests: Requests { last_ticket: 0, under_way: JoinSet::new(), lists: HashMap::new(), permits, refusals },
             handed_over: 0,
         }
     }

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::{HostBroke, HostState, RunHost};
+use super::{HostBroke, HostState, Refusals, RunHost};
 use crate::egress::{self, Egress, EgressError, Policy};
 use crate::sandbox::bindings::http::{Error, Host, NextPage, Request, Response, Ticket, Waited};
 use crate::sandbox::bindings::types::Budget as WitBudget;
@@ -117,6 +117,7 @@ pub(super) struct WayOut {
     policy: Arc<Policy>,
     pub(super) meter: Arc<RunMeter>,
     permits: Arc<Semaphore>,
+    refusals: Arc<Refusals>,
 }
 
 impl WayOut {
@@ -124,7 +125,14 @@ impl WayOut {
     pub(super) async fn send(&self, request: egress::Request) -> Answer {
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
-        self.egress.send(&self.policy, request, &*self.meter).await
+        let answer = self.egress.send(&self.policy, request, &*self.meter).await;
+        // What did not fit into the run's memory ends the run, which is told of then.
+        if let Err(error) = &answer
+            && self.meter.check_memory().is_ok()
+        {
+            self.refusals.tell(error);
+        }
+        answer
     }
 
     /// The URL that a request's own is, once it is joined to the base URL.
@@ -153,6 +161,7 @@ impl RunHost {
             policy: Arc::clone(&self.policy),
             meter: Arc::clone(meter),
             permits: Arc::clone(&self.requests.permits),
+            refusals: Arc::clone(&self.requests.refusals),
         }
     }
 

@@ -7,6 +7,7 @@ mod http;
 mod link;
 mod pages;
 mod records;
+mod refusals;
 mod state;
 
 use std::collections::{HashMap, HashSet};
@@ -19,6 +20,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use self::pages::PageList;
+pub(super) use self::refusals::Refusals;
 use super::bindings::types::Budget as WitBudget;
 use super::fees::Fees;
 use super::limits::{Budget, Limiter, MAX_HANDLES, RunMeter};
@@ -84,6 +86,7 @@ pub(super) struct Requests {
     pub(super) lists: HashMap<u64, PageList>,
     /// One for each request that may be under way, whichever function it comes from.
     pub(super) permits: Arc<Semaphore>,
+    pub(super) refusals: Arc<Refusals>,
 }
 
 /// How far a run is, for who watches it.

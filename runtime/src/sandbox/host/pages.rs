@@ -8,6 +8,7 @@
 //! - Pages come out in the order of the list, whatever the order of the answers.
 //! - After a page that [ends](Page::ends) the list none comes out. What lies past it is gone, and its memory given back,
 //!   before the script gets that page.
+//! - A link to another origin is followed without what authorized at the one before, as a redirect is.
 //! - A body that waits here counts as the run's memory, and no longer when it is thrown away, wherever that happens.
 
 use std::collections::HashSet;
@@ -177,19 +178,23 @@ impl Fetch {
         loop {
             self.room().await;
             let page = self.page(request.clone()).await;
-            let next = page.link(self.way_out.absolute(&request.url).as_ref());
+            let from = self.way_out.absolute(&request.url);
+            let next = page.link(from.as_ref());
             if self.out.send(page).is_err() {
                 return;
             }
             let next = next.and_then(|next| match next {
-                Some(url) if !seen.insert(hash(&url)) => Err(Error::InvalidRequest(
+                Some(url) if !seen.insert(hash(url.as_str())) => Err(Error::InvalidRequest(
                     "the API gave the same link to the next page twice, so the list would never end".to_owned(),
                 )),
                 next => Ok(next),
             });
             match next {
                 Ok(Some(url)) => {
-                    request.url = url;
+                    if from.is_none_or(|from| from.origin() != url.origin()) {
+                        request.headers.retain(|(name, _)| !egress::is_for_one_origin(name));
+                    }
+                    request.url = url.into();
                     request.query.clear();
                 }
                 Ok(None) => return,
@@ -213,7 +218,7 @@ impl Page {
     }
 
     /// The URL of the page after this one, which came from `base`.
-    fn link(&self, base: Option<&url::Url>) -> Result<Option<String>, Error> {
+    fn link(&self, base: Option<&url::Url>) -> Result<Option<url::Url>, Error> {
         let Ok(answer) = &self.answer else { return Ok(None) };
         if self.failed() {
             return Ok(None);
@@ -224,7 +229,7 @@ impl Page {
         };
         let resolved = url::Url::options().base_url(base).parse(&target);
         let wrong = |error| Error::InvalidRequest(format!("the link to the next page is not a valid URL: {error}"));
-        resolved.map(|url| Some(url.into())).map_err(wrong)
+        resolved.map(Some).map_err(wrong)
     }
 }
 
