@@ -15,3 +15,13 @@ pub fn upload_scan(bytes: &[u8]) {
         assert!(!error.code().is_empty() && error.to_string().len() < 1_000, "{error}");
     }
 }
+
+/// What a script asks for and what an API redirects to: past the checks there is only what the policy allows.
+pub fn url_and_policy(bytes: &[u8]) {
+    crate::egress::fuzz::url_and_policy(bytes);
+}
+
+/// The headers and the body of an answer: nobody is made to wait for long, no secret comes back, no body is too large.
+pub fn http_answer(bytes: &[u8]) {
+    crate::egress::fuzz::http_answer(bytes);
+}

@@ -76,11 +76,21 @@ pub(super) fn case(id: &'static str, test: impl AsyncFnOnce(&Ground) -> Vec<&'st
         // After a case that failed, the next gets a new one.
         let ground = match place.take() {
             Some(ground) => ground,
-            None => Ground::start(&[]).await,
+            None => start(matrix::area_of(id)).await,
         };
         ground.check(id, test).await;
         *place = Some(ground);
     });
+}
+
+/// An area's server.
+async fn start(area: &str) -> Ground {
+    if area != "egress" {
+        return Ground::start(&[]).await;
+    }
+    let ground = Ground::start(&super::egress::settings().await).await;
+    super::egress::warm_up(&ground).await;
+    ground
 }
 
 /// A case that is tested through the library's doors: millions of inputs, or what only a simulated clock or disk can do.

@@ -294,9 +294,20 @@ impl Credential {
         }
     }
 
-    /// Takes it out of the headers of an answer, such as `Link` and `Location`: APIs like to repeat a request's query.
+    /// Takes it out of the headers of an answer, such as `Link` and `Location`: APIs like to repeat a request's query, and
+    /// what is in front of them its headers.
     pub(super) fn redact(&self, headers: &mut [(String, String)]) {
-        let Scheme::ApiKeyQuery { name, value } = &self.scheme else { return };
+        /// Shorter ones are parts of other texts by chance, and no secrets to speak of.
+        const SHORTEST: usize = 6;
+        let Scheme::ApiKeyQuery { name, value } = &self.scheme else {
+            let secrets = self.shown_in_headers();
+            for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST) {
+                for (_, text) in headers.iter_mut().filter(|(_, text)| text.contains(secret.as_str())) {
+                    *text = text.replace(secret.as_str(), "REDACTED");
+                }
+            }
+            return;
+        };
         let encoded: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
         let mut spaced = String::new();
         percent_encode(&mut spaced, value);
@@ -308,6 +319,28 @@ impl Credential {
                     *text = text_without.replace(&format!("?{pair}"), "").replace(key.as_str(), "REDACTED");
                 }
             }
+        }
+    }
+}
+
+impl Credential {
+    /// What of it is in the headers of requests, as it stands there.
+    fn shown_in_headers(&self) -> Vec<String> {
+        match &self.scheme {
+            Scheme::ApiKeyHeader { value, .. } => {
+                // Without what may stand before the key, too: `Token k` is told as `k`.
+                let key = value.rsplit(' ').next().unwrap_or_default();
+                vec![value.clone(), key.to_owned()]
+            }
+            Scheme::Bearer { token } => vec![token.clone()],
+            Scheme::Basic { username, password } => {
+                let whole = basic(username, password);
+                vec![whole.trim_start_matches("Basic ").to_owned(), password.clone()]
+            }
+            Scheme::Oauth2ClientCredentials { .. } | Scheme::Oauth2RefreshToken { .. } => {
+                self.access_token().into_iter().collect()
+            }
+            Scheme::ApiKeyQuery { .. } => Vec::new(),
         }
     }
 }

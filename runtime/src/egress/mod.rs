@@ -39,6 +39,8 @@ mod breaker;
 mod client;
 mod credential;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod gate;
 mod learned;
 mod names;

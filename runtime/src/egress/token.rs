@@ -376,6 +376,11 @@ impl Credential {
         text.split(' ').map(|word| if is_secret(word) { "…" } else { word }).collect::<Vec<_>>().join(" ")
     }
 
+    /// The access token that there is, good or not.
+    pub(super) fn access_token(&self) -> Option<String> {
+        self.oauth().tokens.as_ref().map(|tokens| tokens.access_token.clone())
+    }
+
     fn oauth(&self) -> MutexGuard<'_, State> {
         self.oauth.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -131,6 +131,27 @@ fn call(step: &Step) -> Result<String> {
             let answer = request(step).send_any()?;
             format!("{} {} bytes: {}", answer.status, answer.bytes().len(), excerpt(&answer.text()))
         }
+        // As it stands, past the SDK: `text` is the method, `list` names and values of headers, `size` bytes are the body,
+        // `n` redirects are followed.
+        "request" => {
+            let asked = raw_http::Request {
+                method: if step.text.is_empty() { "GET".to_owned() } else { step.text.clone() },
+                headers: owned_pairs(step),
+                body: (step.size > 0).then(|| vec![b'x'; step.size]),
+                timeout_ms: step.timeout_ms.and_then(|ms| ms.try_into().ok()),
+                redirects: u32::try_from(step.n)?,
+                retries: step.retries,
+                ..raw_request(&step.url)
+            };
+            match raw_http::fetch(&asked) {
+                Ok(answer) => {
+                    let place = answer.headers.iter().find(|(name, _)| name == "location").map_or("-", |(_, it)| it);
+                    let body = excerpt(&String::from_utf8_lossy(&answer.body));
+                    format!("{} {} {} bytes: {body}", answer.status, excerpt(place), answer.body.len())
+                }
+                Err(error) => format!("{error:?}"),
+            }
+        }
         "post-binary" => {
             let answer = post(&step.url).body(vec![0xff; step.size]).send_any()?;
             format!("{} {:?}", answer.status, &answer.bytes()[..answer.bytes().len().min(4)])
@@ -190,17 +211,19 @@ fn call(step: &Step) -> Result<String> {
         }
         // `text` says how: `count` from and by the numbers of `list`, or `link` with `list` as the first query. `n` pages
         // ahead.
-        "start-pages" => {
+        // The same `-with` headers, the list's names and values.
+        "start-pages" | "start-pages-with" => {
             let number = |at: usize| step.list.get(at).and_then(|text| text.parse().ok()).unwrap_or(1);
             let counter = || raw_http::Counter { parameter: "page".to_owned(), first: number(0), step: number(1) };
             let counts = step.text == "count";
             let next = if counts { raw_http::NextPage::Count(counter()) } else { raw_http::NextPage::Link };
             let first = raw_http::Request {
                 timeout_ms: step.timeout_ms.and_then(|ms| ms.try_into().ok()),
+                headers: if step.r#do.ends_with("-with") { owned_pairs(step) } else { Vec::new() },
                 query: if counts {
                     vec![("page".to_owned(), "999".to_owned())]
                 } else {
-                    pairs(step).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+                    owned_pairs(step)
                 },
                 ..raw_request(&step.url)
             };
@@ -377,6 +400,10 @@ fn raw_request(url: &str) -> raw_http::Request {
 
 fn pairs(step: &Step) -> impl Iterator<Item = (&str, &str)> {
     step.list.chunks(2).map(|pair| (pair[0].as_str(), pair.get(1).map_or("{}", String::as_str)))
+}
+
+fn owned_pairs(step: &Step) -> Vec<(String, String)> {
+    pairs(step).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// The pairs of a step; an id of `<n` stands for one of n bytes, and so does a text.
