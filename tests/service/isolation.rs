@@ -53,7 +53,7 @@ fn needs(id: &str) -> Needs {
             Needs::Scopes(&["run-actions"])
         }
         "upload_script" | "describe_script" | "change_script" | "delete_script" | "activate_script"
-        | "roll_back_script" => Needs::Scopes(&["deploy"]),
+        | "roll_back_script" | "release_script" => Needs::Scopes(&["deploy"]),
         "list_environments"
         | "create_environment"
         | "set_retention"

@@ -12,6 +12,7 @@ mod faulty_disk;
 mod feed;
 mod full_disk;
 mod model;
+mod suspicion;
 mod sync_calls;
 mod tools;
 mod writer;

@@ -96,6 +96,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(scripts::versions))
         .routes(routes!(scripts::activate))
         .routes(routes!(scripts::roll_back))
+        .routes(routes!(scripts::release))
         .routes(routes!(syncs::list, syncs::create))
         .routes(routes!(syncs::get, syncs::change, syncs::delete))
         .routes(routes!(syncs::trigger))

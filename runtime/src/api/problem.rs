@@ -170,9 +170,10 @@ fn status(error: &RuntimeError) -> StatusCode {
         | RuntimeError::WrongKind { .. }
         | RuntimeError::BadInput { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         RuntimeError::UnknownScript(_) | RuntimeError::Unknown { .. } => StatusCode::NOT_FOUND,
-        RuntimeError::Exists { .. } | RuntimeError::InUse { .. } | RuntimeError::IdempotencyConflict => {
-            StatusCode::CONFLICT
-        }
+        RuntimeError::Exists { .. }
+        | RuntimeError::InUse { .. }
+        | RuntimeError::Quarantined { .. }
+        | RuntimeError::IdempotencyConflict => StatusCode::CONFLICT,
         RuntimeError::Egress(error) => match error {
             EgressError::InvalidRequest(_) => StatusCode::UNPROCESSABLE_ENTITY,
             EgressError::Denied { .. } => StatusCode::FORBIDDEN,

@@ -1,5 +1,7 @@
 //! `/v1/scripts`
 
+use std::collections::HashMap;
+
 use axum::http::StatusCode;
 use axum::response::Json as Answer;
 use serde::Deserialize;
@@ -13,6 +15,7 @@ use super::views::{ScriptPage, ScriptView};
 use crate::ids::{IntegrationName, ScriptName};
 use crate::runtime::Upload;
 use crate::sandbox::LimitOverrides;
+use crate::store::{Script, Suspicion};
 
 /// What an upload is besides its bytes. What is left out is as the version before has it.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -38,7 +41,8 @@ pub(super) async fn list(caller: Caller<Look>, Query(page): Query<PageQuery>) ->
     let (limit, after) = (page.limit()?, page.after());
     let found = caller.runtime.blocking(|store| store.scripts()).await?;
     let behind = found.into_iter().filter(|it| after.as_deref().is_none_or(|after| it.name.as_str() > after));
-    let items = behind.take(limit).map(ScriptView::from).collect();
+    let suspicions = caller.runtime.suspicions().await?;
+    let items = behind.take(limit).map(|script| view_with(script, &suspicions)).collect();
     Ok(Answer(ScriptPage::of(items, limit, |item| item.name.to_string())))
 }
 
@@ -60,7 +64,7 @@ pub(super) async fn upload(
     let given = memory.is_some() || fuel.is_some() || timeout_ms.is_some();
     let limits = given.then_some(LimitOverrides { fuel, memory, timeout_ms });
     let script = caller.runtime.deploy(bytes, Upload { name, integration, limits }).await?;
-    Ok((StatusCode::CREATED, Answer(script.into())))
+    Ok((StatusCode::CREATED, view(&caller, script).await?))
 }
 
 /// Look at a script without deploying it
@@ -78,7 +82,18 @@ pub(super) async fn describe(caller: Caller<Deploy>, Raw(bytes): Raw) -> Result<
 #[utoipa::path(get, path = "/v1/scripts/{script}", tag = "scripts", operation_id = "get_script",
     params(("script" = ScriptName, Path)), responses((status = 200, body = ScriptView), Problems))]
 pub(super) async fn get(caller: Caller<Look>, Path(name): Path<ScriptName>) -> Result<Answer<ScriptView>, Problem> {
-    Ok(Answer(caller.runtime.script_row(&name).await?.into()))
+    let row = caller.runtime.script_row(&name).await?;
+    view(&caller, row).await
+}
+
+async fn view<N>(caller: &Caller<N>, script: Script) -> Result<Answer<ScriptView>, Problem> {
+    let suspicion = caller.runtime.suspicion(&script.hash).await?;
+    Ok(Answer(ScriptView::from(script).with(suspicion)))
+}
+
+fn view_with(script: Script, suspicions: &HashMap<String, Suspicion>) -> ScriptView {
+    let suspicion = suspicions.get(&script.hash.to_string()).copied();
+    ScriptView::from(script).with(suspicion)
 }
 
 /// What to change of a script.
@@ -100,7 +115,8 @@ pub(super) async fn change(
     Path(name): Path<ScriptName>,
     Json(change): Json<ScriptChange>,
 ) -> Result<Answer<ScriptView>, Problem> {
-    Ok(Answer(caller.runtime.change_script(&name, change.limits, change.integration).await?.into()))
+    let row = caller.runtime.change_script(&name, change.limits, change.integration).await?;
+    view(&caller, row).await
 }
 
 /// Delete a script that no sync has
@@ -126,7 +142,8 @@ pub(super) async fn versions(
     let after = after.transpose().map_err(|_| Problem::bad_request("bad-query", "after is the number of a version"))?;
     let found = caller.runtime.script_versions(&name).await?;
     let behind = found.into_iter().filter(|it| after.is_none_or(|after| it.version < after));
-    let items = behind.take(limit).map(ScriptView::from).collect();
+    let suspicions = caller.runtime.suspicions().await?;
+    let items = behind.take(limit).map(|script| view_with(script, &suspicions)).collect();
     Ok(Answer(ScriptPage::of(items, limit, |item| item.version.to_string())))
 }
 
@@ -138,7 +155,8 @@ pub(super) async fn activate(
     caller: Caller<Deploy>,
     Path((name, version)): Path<(ScriptName, u32)>,
 ) -> Result<Answer<ScriptView>, Problem> {
-    Ok(Answer(caller.runtime.activate_script(&name, version).await?.into()))
+    let row = caller.runtime.activate_script(&name, version).await?;
+    view(&caller, row).await
 }
 
 /// Make the version before the active one the active one
@@ -148,5 +166,21 @@ pub(super) async fn roll_back(
     caller: Caller<Deploy>,
     Path(name): Path<ScriptName>,
 ) -> Result<Answer<ScriptView>, Problem> {
-    Ok(Answer(caller.runtime.roll_back_script(&name).await?.into()))
+    let row = caller.runtime.roll_back_script(&name).await?;
+    view(&caller, row).await
+}
+
+/// Let the active version of a script run again that is quarantined
+///
+/// A version is quarantined when three of its runs in a row took the process down or lost their lease: it is not run any
+/// more, its syncs are paused, and its actions answered with `script-quarantined`. Another version is not affected. Released, it
+/// is run alone until it succeeds. A version that is not quarantined stays as it is.
+#[utoipa::path(post, path = "/v1/scripts/{script}/release", tag = "scripts", operation_id = "release_script",
+    params(("script" = ScriptName, Path)), responses((status = 200, body = ScriptView), Problems))]
+pub(super) async fn release(
+    caller: Caller<Deploy>,
+    Path(name): Path<ScriptName>,
+) -> Result<Answer<ScriptView>, Problem> {
+    let row = caller.runtime.release_script(&name).await?;
+    view(&caller, row).await
 }

@@ -14,7 +14,7 @@ use crate::keys::ApiKey;
 use crate::runtime::{Call, CallState, Connection, Integration, IntegrationSpec, Sync, SyncStatus};
 use crate::sandbox::LimitOverrides;
 use crate::scheduler::{PausedBy, Plan, PlanState};
-use crate::store::Script;
+use crate::store::{Offense, Script, Suspicion};
 
 fn time(at: Option<Timestamp>) -> Option<Time> {
     at.map(Time)
@@ -133,6 +133,36 @@ pub(crate) struct ScriptView {
     /// What it says of itself.
     #[schema(value_type = Object)]
     pub(crate) manifest: serde_json::Value,
+    /// What is held against this version, if something is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) suspicion: Option<SuspicionView>,
+}
+
+/// Runs of a script's version, in a row and without a success between, that were under way when the process died, or that
+/// gave no sign of life. While there is one, its runs take turns with those of other suspects.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct SuspicionView {
+    /// How many runs.
+    pub(crate) strikes: u32,
+    /// Whether it is not run any more, until it is released or another version is deployed.
+    pub(crate) quarantined: bool,
+    /// The last of these runs.
+    pub(crate) run: RunId,
+    /// What that run did.
+    pub(crate) offense: Offense,
+}
+
+impl ScriptView {
+    /// With what is held against it.
+    pub(crate) fn with(self, suspicion: Option<Suspicion>) -> Self {
+        let view = |it: Suspicion| SuspicionView {
+            strikes: it.strikes,
+            quarantined: it.is_quarantine(),
+            run: it.run,
+            offense: it.offense,
+        };
+        Self { suspicion: suspicion.map(view), ..self }
+    }
 }
 
 impl From<Script> for ScriptView {
@@ -146,6 +176,7 @@ impl From<Script> for ScriptView {
             added_at: Time(it.added_at),
             limits: serde_json::from_str(&it.limits).unwrap_or_default(),
             manifest: value(&it.manifest),
+            suspicion: None,
         }
     }
 }

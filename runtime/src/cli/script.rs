@@ -8,7 +8,7 @@ use reqwest::Method;
 use super::args::{LimitArgs, read_script, with_query};
 use super::client::{Client, Content};
 use super::{Context, Failed, output};
-use crate::api::views::ScriptView;
+use crate::api::views::{ScriptView, SuspicionView};
 use crate::ids::{IntegrationName, ScriptName};
 use crate::run::RunKind;
 use crate::sandbox::{LimitOverrides, bytes};
@@ -57,6 +57,11 @@ Examples:
     },
     /// Make the version before the active one the active one
     RollBack {
+        /// The script
+        name: ScriptName,
+    },
+    /// Let a script run again that is quarantined since it took the process down
+    Release {
         /// The script
         name: ScriptName,
     },
@@ -109,6 +114,14 @@ impl ScriptCommand {
             Self::RollBack { name } => {
                 let path = format!("/v1/scripts/{name}/roll-back");
                 activated(context, &client.text(Method::POST, &path, Content::None).await?)?;
+            }
+            Self::Release { name } => {
+                let text = client.text(Method::POST, &format!("/v1/scripts/{name}/release"), Content::None).await?;
+                output::answer(context, &text, |it: ScriptView| {
+                    let what = format_args!("{} version {}; it is run alone until it succeeds", it.name, it.version);
+                    output::done(context, "released", what);
+                    Ok(())
+                })?;
             }
             Self::Remove { name } => {
                 client.text(Method::DELETE, &format!("/v1/scripts/{name}"), Content::None).await?;
@@ -187,8 +200,21 @@ fn show(it: &ScriptView) -> Result<(), Failed> {
         ("content", Some(format!("{} ({})", it.hash, bytes(it.size)))),
         ("limits", Some(limits)),
         ("added", Some(output::time(it.added_at))),
+        ("suspicion", it.suspicion.as_ref().map(|suspicion| suspected(it, suspicion))),
     ]);
     Ok(())
+}
+
+/// What is held against a script, and what to do.
+pub(super) fn suspected(it: &ScriptView, suspicion: &SuspicionView) -> String {
+    let SuspicionView { strikes, quarantined, run, offense } = suspicion;
+    let runs = if *strikes == 1 { "run".to_owned() } else { format!("{strikes} runs in a row, the last") };
+    let what = format!("{runs} {} ({run})", offense.words());
+    if *quarantined {
+        format!("quarantined: {what}; deploy a corrected version, or: terapi script release {}", it.name)
+    } else {
+        format!("run alone until it succeeds: {what}")
+    }
 }
 
 /// The first 12 digits of a hash, enough for people.

@@ -46,7 +46,13 @@ impl Status {
             return Ok(ExitCode::SUCCESS);
         }
         let syncs = syncs.iter().map(|it| parse(it.get())).collect::<Result<Vec<SyncView>, _>>()?;
-        let models = models(client.every("/v1/scripts").await?);
+        let scripts: Vec<ScriptView> = client.every("/v1/scripts").await?;
+        let quarantined = scripts.iter().filter_map(|it| {
+            let suspicion = it.suspicion.as_ref().filter(|suspicion| suspicion.quarantined)?;
+            Some((it.name.clone(), super::script::suspected(it, suspicion)))
+        });
+        let quarantined: Vec<_> = quarantined.collect();
+        let models = models(scripts);
         let streams = streams.ok().map(by_stream);
         let now = SystemClock.now();
         let rows = syncs.iter().map(|it| {
@@ -68,6 +74,10 @@ impl Status {
         anstream::println!();
         let columns = ["connection", "sync", "state", "next run", "last outcome", "ended", ">records"];
         output::table(&columns, rows.collect());
+        for (name, what) in quarantined {
+            let red = output::RED;
+            anstream::println!("\n{red}{name}{red:#}  {}", output::printable(&what));
+        }
         for it in &syncs {
             let Some(reason) = &it.reason else { continue };
             if matches!(it.state, SyncState::Failed | SyncState::Stalled | SyncState::Paused) || it.failures > 0 {

@@ -14,7 +14,7 @@ use crate::ids::{ConnectionName, RunId, ScriptName, Timestamp};
 use crate::incident;
 use crate::run::Outcome;
 use crate::sandbox::LimitOverrides;
-use crate::store::{DocumentKind, Store, StoreError};
+use crate::store::{DocumentKind, Script, Store, StoreError};
 
 /// How long a call can be asked about, and an idempotency key is known.
 pub(super) const KEEP_CALLS_MS: u64 = 24 * 3_600_000;
@@ -163,7 +163,7 @@ impl Runtime {
                 Err(RuntimeError::IdempotencyConflict)
             };
         }
-        let execution = self.action_execution(script, connection).await?;
+        let (execution, row) = self.action_execution(script, connection).await?;
         let id = RunId::new(now);
         let call = Call {
             id,
@@ -199,7 +199,7 @@ impl Runtime {
         lock(&self.calls).insert(id, UnderWay { connection, cancel, ended });
         let runtime = self.clone();
         tokio::spawn(async move {
-            let call = runtime.do_call(call, execution, input).await;
+            let call = runtime.do_call(call, execution, &row, input).await;
             if kept && let Err(error) = runtime.put_document(DocumentKind::ActionCall, &call_key(id), &call).await {
                 tracing::error!(%error, call = %id, "how a call ended could not be written down");
             }
@@ -209,8 +209,19 @@ impl Runtime {
         Ok(id)
     }
 
-    async fn do_call(&self, mut call: Call, execution: Execution, input: String) -> Call {
-        let ended = self.action(execution, input).await;
+    async fn do_call(&self, mut call: Call, execution: Execution, script: &Script, input: String) -> Call {
+        let ended = match self.admit_suspect(script, &execution.cancel).await {
+            Ok(alone) => {
+                let ended = self.action(execution, input).await;
+                if alone.is_some()
+                    && let Err(error) = self.suspicion_changed(&script.hash).await
+                {
+                    tracing::error!(%error, script = %script.name, "who is suspected could not be told");
+                }
+                ended
+            }
+            Err(error) => Err(error),
+        };
         call.ended_at = Some(self.shared.clock.now());
         call.state = CallState::Failed;
         match ended {
@@ -240,8 +251,9 @@ impl Runtime {
         &self,
         script: &ScriptName,
         connection: &ConnectionName,
-    ) -> Result<Execution, RuntimeError> {
+    ) -> Result<(Execution, Script), RuntimeError> {
         let policy = self.policy(connection).await?;
+        self.refuse_quarantined(&self.script_row(script).await?).await?;
         let (loaded, row) = self.deployed(script).await?;
         if loaded.manifest.kind != crate::run::RunKind::Action {
             return Err(RuntimeError::WrongKind { name: script.clone(), is: "a sync", needed: "an action" });
@@ -251,7 +263,7 @@ impl Runtime {
         execution.connection_facts = Some(self.connection_facts(connection).await?);
         execution.limits = self.limits_of(&row, &LimitOverrides::default());
         execution.policy = super::execute::with_base_url(&policy, execution.policy.base_url);
-        Ok(execution)
+        Ok((execution, row))
     }
 
     /// Calls that a process before this one left behind are noted as interrupted, and old ones forgotten.
@@ -303,6 +315,8 @@ impl Runtime {
     /// Sends a request as the connection: to its hosts, with its credential and its manners.
     pub async fn proxy(&self, connection: &ConnectionName, request: Request) -> Result<Response, RuntimeError> {
         let policy = self.policy(connection).await?;
+        let held = policy.max_body_bytes.saturating_add(request.body.as_ref().map_or(0, |body| body.len() as u64));
+        let _admitted = self.shared.scheduler.admit(held).await;
         let answer = self.shared.egress()?.send(&policy, request, &ProxyMeter::default()).await;
         if let Err(error) = &answer
             && let Some(limit) = error.limit()

@@ -83,6 +83,8 @@ pub(crate) struct Dispatch {
     /// Counts ends of runs, for who waits for one.
     ends: watch::Sender<u64>,
     serving: AtomicBool,
+    /// Whose turn it is to wait for memory.
+    turn: tokio::sync::Mutex<()>,
     /// Cancelled when no run may begin any more; runs under way end at their next checkpoint.
     park: CancellationToken,
     started: AtomicU64,
@@ -101,6 +103,7 @@ impl Dispatch {
             wake: Notify::new(),
             ends: watch::Sender::new(0),
             serving: AtomicBool::new(false),
+            turn: tokio::sync::Mutex::default(),
             park: CancellationToken::new(),
             started: AtomicU64::new(0),
             delay_ms: AtomicU64::new(0),
@@ -136,10 +139,11 @@ impl Dispatch {
         SyncId { environment: runtime.name.clone(), sync: key.clone() }
     }
 
-    pub(super) fn insert(&self, runtime: &Runtime, key: &SyncKey, memory: u64, plan: Plan) {
+    /// Takes a sync into the plan. `memory` is the limit of its runs; whether its script is a suspect stays as it is known.
+    pub(super) fn insert(&self, runtime: &Runtime, key: &SyncKey, (memory, suspect): (u64, bool), plan: Plan) {
         let id = Self::id(runtime, key);
-        let placement =
-            Placement { environment: runtime.name.to_string(), connection: key.connection.to_string(), memory };
+        let (environment, connection) = (runtime.name.to_string(), key.connection.to_string());
+        let placement = Placement { environment, connection, memory, suspect };
         lock(&self.planner).insert(&id, placement, plan, runtime.shared.clock.now());
         self.wake.notify_one();
     }
@@ -179,21 +183,41 @@ impl Dispatch {
         }
         let sync = runtime.sync_document(key).await?;
         let script = runtime.script_row(&key.script).await?;
-        self.insert(runtime, key, runtime.limits_of(&script, &sync.limits).memory, sync.plan);
+        let suspect = runtime.suspicion(&script.hash).await?.is_some();
+        self.insert(runtime, key, (runtime.limits_of(&script, &sync.limits).memory, suspect), sync.plan);
         Ok(())
+    }
+
+    /// Whether the script of a sync is suspected from now on.
+    pub(super) fn set_suspect(&self, runtime: &Runtime, key: &SyncKey, suspect: bool) {
+        lock(&self.planner).set_suspect(&Self::id(runtime, key), suspect, runtime.shared.clock.now());
+        self.wake.notify_one();
+    }
+
+    /// Waits until there is so much memory for what is no sync's run, an action or a request. In the order of asking.
+    pub(super) async fn admit(self: &Arc<Self>, memory: u64) -> Admitted {
+        let _turn = self.turn.lock().await;
+        let waiting = Waiting(self);
+        let mut ends = self.ends.subscribe();
+        while !lock(&self.planner).take_memory(memory) {
+            // The sender is ours.
+            let _ = ends.changed().await;
+        }
+        drop(waiting);
+        Admitted { scheduler: Arc::clone(self), memory }
     }
 
     pub(super) async fn set_schedule(
         &self,
         runtime: &Runtime,
         key: &SyncKey,
-        memory: u64,
+        (memory, suspect): (u64, bool),
         schedule: Option<Schedule>,
         start_at: Option<Timestamp>,
     ) -> Result<(), RuntimeError> {
         self.load(runtime, key).await?;
         if let Some(plan) = self.plan(runtime, key) {
-            self.insert(runtime, key, memory, plan);
+            self.insert(runtime, key, (memory, suspect), plan);
         }
         self.change(runtime, key, |planner, id, now| {
             planner.set_schedule(id, schedule, start_at, now);
@@ -308,14 +332,19 @@ impl Dispatch {
     /// Takes the syncs of an environment into the plan.
     pub(super) async fn serve_environment(&self, runtime: &Runtime) -> Result<(), RuntimeError> {
         let scripts = runtime.blocking(|store| store.scripts()).await?;
-        let memory = |sync: &super::syncs::Sync| match scripts.iter().find(|script| script.name == sync.key.script) {
-            Some(script) => runtime.limits_of(script, &sync.limits).memory,
-            None => runtime.shared.options.limits.memory,
+        let suspicions = runtime.suspicions().await?;
+        let placed = |sync: &super::syncs::Sync| match scripts.iter().find(|script| script.name == sync.key.script) {
+            Some(script) => {
+                let suspect = suspicions.contains_key(&script.hash.to_string());
+                (runtime.limits_of(script, &sync.limits).memory, suspect)
+            }
+            None => (runtime.shared.options.limits.memory, false),
         };
         for sync in runtime.syncs(None, None, usize::MAX).await? {
-            let memory = memory(&sync);
-            self.insert(runtime, &sync.key, memory, sync.plan);
+            let placed = placed(&sync);
+            self.insert(runtime, &sync.key, placed, sync.plan);
         }
+        runtime.report_quarantines().await?;
         lock(&self.environments).insert(runtime.name.clone(), runtime.clone());
         Ok(())
     }
@@ -340,6 +369,10 @@ impl Dispatch {
             while runs.try_join_next().is_some() {}
         }
         self.park.cancel();
+        let served: Vec<_> = lock(&self.environments).values().cloned().collect();
+        for runtime in served {
+            runtime.note_stopping().await;
+        }
         // They hold this scheduler by what environments share: else none of them would ever be dropped, nor its store
         // closed. Runs under way have theirs in hand.
         lock(&self.environments).clear();
@@ -429,6 +462,30 @@ impl Dispatch {
         if let Some(count) = delays.get_mut(class.min(last)) {
             *count += 1;
         }
+    }
+}
+
+/// Memory of what is no sync's run, for as long as that takes.
+pub(super) struct Admitted {
+    scheduler: Arc<Dispatch>,
+    memory: u64,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        lock(&self.scheduler.planner).give_memory(self.memory);
+        self.scheduler.ends.send_modify(|count| *count += 1);
+        self.scheduler.wake.notify_one();
+    }
+}
+
+/// Who waits for memory, also if it waits no more.
+struct Waiting<'a>(&'a Dispatch);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.planner).yield_no_more();
+        self.0.wake.notify_one();
     }
 }
 

@@ -2,13 +2,13 @@
 
 use crate::config::ConfigError;
 use crate::egress::EgressError;
-use crate::ids::{BadName, ScriptName};
+use crate::ids::{BadName, RunId, ScriptName};
 use crate::keys::KeyError;
 use crate::sandbox::{CassetteError, SandboxError};
 use crate::scheduler::ScheduleError;
 use crate::script::ScriptError;
 use crate::secrets::SecretsError;
-use crate::store::StoreError;
+use crate::store::{Offense, StoreError};
 
 /// Why the runtime could not do what was asked. What a script does wrong is no error here but a run's outcome.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +96,24 @@ pub enum RuntimeError {
          take a new key"
     )]
     IdempotencyConflict,
+    /// The script has taken the process down.
+    #[error(
+        "script {name}, version {version}, is quarantined and not run: {strikes} runs of it in a row ended badly, the last \
+         ({run}) {}; deploy a corrected version, or let this one run again with `terapi script release {name}`",
+        .offense.words()
+    )]
+    Quarantined {
+        /// Which script.
+        name: ScriptName,
+        /// Which version of it.
+        version: u32,
+        /// How many runs.
+        strikes: u32,
+        /// What the last of them did.
+        offense: Offense,
+        /// The last of them.
+        run: RunId,
+    },
     /// The service is about to stop.
     #[error("the service is about to stop and begins nothing new: try again in a moment")]
     Stopping,
@@ -145,6 +163,7 @@ impl RuntimeError {
             Self::WrongKind { .. } => "wrong-kind",
             Self::BadInput { .. } => "bad-input",
             Self::IdempotencyConflict => "idempotency-conflict",
+            Self::Quarantined { .. } => super::quarantine::QUARANTINED,
             Self::Stopping => "stopping",
         }
     }

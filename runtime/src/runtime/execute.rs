@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::connections::ConnectionFacts;
+use super::quarantine::judge;
 use super::{Asked, Once, Runtime, RuntimeError};
 use crate::clock::JumpingClock;
 use crate::egress::{Egress, Exchange, Policy};
@@ -97,7 +98,11 @@ impl Runtime {
         let sync = self.sync_document(key).await?;
         let policy = self.policy(&key.connection).await?;
         let facts = self.connection_facts(&key.connection).await?;
+        let row = self.script_row(&key.script).await?;
+        let alone = self.admit_suspect(&row, &cancel).await?;
+        // A version that came meanwhile is another script, against which nothing is held yet.
         let (script, row) = self.deployed(&key.script).await?;
+        let hash = row.hash.clone();
         let mut execution = Execution::new(script, key.connection.clone());
         execution.name = key.script.clone();
         execution.connection_facts = Some(facts);
@@ -109,11 +114,19 @@ impl Runtime {
         execution.cancel = cancel;
         execution.park = self.shared.scheduler.park().clone();
         execution.started = started;
-        self.sync_and_compare(execution).await
+        let ended = self.sync_and_compare(execution).await;
+        let was_suspect = alone.is_some();
+        drop(alone);
+        if was_suspect != self.suspicion(&hash).await?.is_some() {
+            self.suspicion_changed(&hash).await?;
+        }
+        ended
     }
 
     /// Asks for a run of a sync now, and waits for its end for at most `wait`.
     pub async fn trigger(&self, key: &SyncKey, once: Once, wait: Duration) -> Result<Asked, RuntimeError> {
+        self.sync_document(key).await?;
+        self.refuse_quarantined(&self.script_row(&key.script).await?).await?;
         self.shared.scheduler.trigger(self, key, once, wait).await
     }
 
@@ -227,7 +240,10 @@ impl Runtime {
             note(store, run.id, &log, &trace);
             let checkpoint = store.sync_state(&lease.sync)?.checkpoint;
             let error = match store.finish_run(&lease, &mut run, &guard) {
-                Ok(()) => return Ok((run, checkpoint)),
+                Ok(()) => {
+                    judge(store, &run.script, run.id, run.outcome.as_ref(), false)?;
+                    return Ok((run, checkpoint));
+                }
                 Err(error) => error,
             };
             run.outcome = Some(match &error {
@@ -245,7 +261,10 @@ impl Runtime {
                 }),
             });
             match error {
-                StoreError::LeaseLost => store.put_run(&run)?,
+                StoreError::LeaseLost => {
+                    store.put_run(&run)?;
+                    judge(store, &run.script, run.id, None, true)?;
+                }
                 _ => store.finish_run(&lease, &mut run, &guard)?,
             }
             Ok((run, checkpoint))
@@ -266,7 +285,17 @@ impl Runtime {
         let mut run = self.new_run(&execution, RunKind::Action);
         let (sandbox, mut request) = (self.shared.sandbox()?, self.request(execution, run.id)?);
         request.input = Some(input);
+        let cancel = request.cancel.clone();
+        let admitted = tokio::select! {
+            // Then it ends at once.
+            () = cancel.cancelled() => None,
+            admitted = self.shared.scheduler.admit(request.limits.memory) => Some(admitted),
+        };
+        // Should the process die of it, the next one has to know.
+        let begun = run.clone();
+        self.blocking(move |store| store.put_run(&begun)).await?;
         let report = sandbox.run(request).await;
+        drop(admitted);
         run.ended_at = Some(self.shared.clock.now());
         report_stop(&run, &report.outcome);
         run.outcome = Some(report.outcome);
@@ -274,7 +303,8 @@ impl Runtime {
         let (row, log, trace, output) = (run.clone(), report.log, report.trace, report.output);
         self.blocking(move |store| {
             note(store, row.id, &log, &trace);
-            store.put_run(&row)
+            store.put_run(&row)?;
+            judge(store, &row.script, row.id, row.outcome.as_ref(), false)
         })
         .await?;
         Ok((run, output))

@@ -11,6 +11,7 @@
 //! | `execute` | one run of a sync or an action, from its lease to its end |
 //! | `rehearse` | runs that are tried out: on a store that only reads, on none, from a cassette |
 //! | `calls` | actions that somebody waits for, or asks about later; the proxy |
+//! | `quarantine` | scripts that take the process down |
 //! | `access` | API keys |
 //! | `service` | environments, opened and served |
 
@@ -22,6 +23,7 @@ mod dispatch;
 mod error;
 mod execute;
 mod integrations;
+mod quarantine;
 mod rehearse;
 mod scripts;
 mod service;
@@ -62,6 +64,9 @@ use crate::store::{DocumentKind, Store, StoreError};
 
 /// Slots of the sandbox besides those that syncs fill: somebody waits for an action.
 const ACTIONS_AT_ONCE: u32 = 16;
+/// One part in so many of the memory of runs is what syncs leave to actions and the proxy: somebody waits for those, and a sync
+/// may take an hour.
+const KEPT_PART: u64 = 8;
 
 /// One environment: everything that API and CLI can ask of it. A cheap handle.
 #[derive(Clone)]
@@ -105,6 +110,7 @@ struct Shared {
     /// Compiled scripts, by content.
     loaded: Mutex<scripts::Loaded>,
     scheduler: Arc<Dispatch>,
+    suspects: quarantine::Suspects,
     /// Read when first needed.
     keyring: RwLock<Option<Arc<Keyring>>>,
 }
@@ -172,7 +178,8 @@ fn parse<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
 
 impl Shared {
     fn new(clock: Arc<dyn Clock>, options: Options, artifacts: Option<Arc<Artifacts>>) -> Self {
-        let admission = Admission { runs: options.runs_at_once, memory: options.memory };
+        let kept = options.memory / KEPT_PART;
+        let admission = Admission { runs: options.runs_at_once, memory: options.memory, kept };
         Self {
             clock,
             sandbox: OnceLock::new(),
@@ -180,6 +187,7 @@ impl Shared {
             artifacts,
             loaded: Mutex::default(),
             scheduler: Arc::new(Dispatch::new(admission)),
+            suspects: quarantine::Suspects::default(),
             keyring: RwLock::default(),
             options,
         }

@@ -193,8 +193,8 @@ impl Runtime {
         let start_at = settings.start_at.flatten().map(|time| time.0);
         sync.plan = Plan::new(schedule(sync.frequency.as_deref(), &manifest)?, start_at, now);
         self.put_document(DocumentKind::Sync, &document_key(key), &sync).await?;
-        let memory = self.limits_of(script, &sync.limits).memory;
-        self.shared.scheduler.insert(self, key, memory, sync.plan);
+        let placed = self.placed(script, &sync.limits).await?;
+        self.shared.scheduler.insert(self, key, placed, sync.plan);
         match missing(&manifest, &sync.config) {
             // The operator is told what to set, and it begins when that is done.
             Some(missing) => self.shared.scheduler.pause(self, key, Some(missing)).await,
@@ -211,11 +211,11 @@ impl Runtime {
         let manifest = manifest_of(&script)?;
         let schedule = schedule(sync.frequency.as_deref(), &manifest)?;
         let start_at = settings.start_at.map_or(sync.plan.start_at, |given| given.map(|time| time.0));
-        let memory = self.limits_of(&script, &sync.limits).memory;
+        let placed = self.placed(&script, &sync.limits).await?;
         let changed = sync.clone();
         self.rewrite_sync(key, move |stored| *stored = Sync { plan: std::mem::take(&mut stored.plan), ..changed })
             .await?;
-        self.shared.scheduler.set_schedule(self, key, memory, schedule, start_at).await?;
+        self.shared.scheduler.set_schedule(self, key, placed, schedule, start_at).await?;
         // What waited for its configuration, or failed with another one, goes on.
         if settings.config.is_some() {
             let plan = self.shared.scheduler.plan(self, key);
@@ -235,6 +235,11 @@ impl Runtime {
     pub(super) fn limits_of(&self, script: &Script, own: &LimitOverrides) -> Limits {
         let of_script: LimitOverrides = serde_json::from_str(&script.limits).unwrap_or_default();
         self.shared.options.limits.clone().with(&of_script).with(own)
+    }
+
+    /// What the planner has to know of a sync: the memory of its runs, and whether its script is a suspect.
+    async fn placed(&self, script: &Script, own: &LimitOverrides) -> Result<(u64, bool), RuntimeError> {
+        Ok((self.limits_of(script, own).memory, self.suspicion(&script.hash).await?.is_some()))
     }
 
     pub(crate) async fn find_sync(&self, key: &SyncKey) -> Result<Option<Sync>, RuntimeError> {
@@ -355,10 +360,14 @@ impl Runtime {
         for sync in self.syncs(None, None, usize::MAX).await? {
             if sync.key.script == script.name {
                 let schedule = schedule(sync.frequency.as_deref(), &manifest)?;
-                let memory = self.limits_of(script, &sync.limits).memory;
+                let placed = self.placed(script, &sync.limits).await?;
                 let start_at = sync.plan.start_at;
-                self.shared.scheduler.set_schedule(self, &sync.key, memory, schedule, start_at).await?;
+                self.shared.scheduler.set_schedule(self, &sync.key, placed, schedule, start_at).await?;
             }
+        }
+        // Another version than the one that is quarantined.
+        if self.refuse_quarantined(script).await.is_ok() {
+            self.start_after_quarantine(&script.name).await?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The scheduler's door: timers, admission, and who is running.
 //!
-//! A sync is in exactly one of four places: it runs and holds a slot, it is due and in the queue, it has a timer, or nothing
-//! is to come. Each call first takes note of the time, then takes the sync out of its place, changes its plan, and puts it
+//! A sync is in exactly one of five places: it runs and holds a slot, it is due and in the queue, it is due and held back as a
+//! suspect while another one is in the queue or runs, it has a timer, or nothing is to come. Each call first takes note of the time, then takes the sync out of its place, changes its plan, and puts it
 //! where it then belongs.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,8 +23,10 @@ const BACKWARD_TOLERANCE_MS: u64 = 1_000;
 pub struct Admission {
     /// Runs at once; with 0 nothing starts.
     pub runs: u32,
-    /// The sum of their memory limits in bytes. A sync that is larger than this runs alone.
+    /// The sum of the memory limits in bytes, of syncs and of others. What is larger than this runs alone.
     pub memory: u64,
+    /// Of these bytes what syncs leave to others.
+    pub kept: u64,
 }
 
 /// To whom a sync's runs are charged, and how much of the memory.
@@ -36,6 +38,9 @@ pub struct Placement {
     pub connection: String,
     /// The memory limit of one of its runs, in bytes.
     pub memory: u64,
+    /// Whether its script is suspected to take the process down. Of suspects one runs at a time, so that none is blamed for
+    /// another.
+    pub suspect: bool,
 }
 
 /// Start a run of this sync now. It holds its slot until [`Planner::ended`], also if it could not be started after all.
@@ -70,8 +75,17 @@ pub struct Planner<K> {
     syncs: BTreeMap<K, Sync>,
     timers: BTreeSet<(Timestamp, K)>,
     due: Queue<K>,
+    /// The one suspect that is in the queue or runs …
+    suspect: Option<K>,
+    /// … and the others that are due.
+    held: BTreeSet<(Timestamp, K)>,
     running: u32,
+    /// What is taken, by syncs and by others.
     memory: u64,
+    /// What of it others have.
+    others: u64,
+    /// Whether somebody waits for more memory than syncs leave: then none of them starts.
+    yielding: bool,
     /// The latest time seen since the clock was last set back.
     now: Timestamp,
 }
@@ -93,7 +107,11 @@ enum Place {
     Nowhere,
     Timer(Timestamp),
     Due(Timestamp),
+    Held(Timestamp),
 }
+
+/// Others than syncs have at most one part in so many of the memory: who calls actions without pause stops no sync.
+const OTHERS_PART: u64 = 2;
 
 impl<K: Ord + Clone + Display> Planner<K> {
     /// A planner without syncs.
@@ -104,8 +122,12 @@ impl<K: Ord + Clone + Display> Planner<K> {
             syncs: BTreeMap::new(),
             timers: BTreeSet::new(),
             due: Queue::new(),
+            suspect: None,
+            held: BTreeSet::new(),
             running: 0,
             memory: 0,
+            others: 0,
+            yielding: false,
             now: Timestamp(0),
         }
     }
@@ -122,6 +144,11 @@ impl<K: Ord + Clone + Display> Planner<K> {
         let mut sync = Sync { plan, placement, seed: seed(key), slot: None, place: Place::Nowhere, removed: false };
         if let Some(known) = known.filter(|known| known.slot.is_some()) {
             sync.slot = known.slot;
+            match (sync.placement.suspect, &self.suspect) {
+                (true, None) => self.suspect = Some(key.clone()),
+                (false, Some(suspect)) if suspect == key => self.suspect = None,
+                _ => {}
+            }
             sync.plan.running = known.plan.running;
             sync.plan.next_run_at = None;
         } else {
@@ -129,6 +156,15 @@ impl<K: Ord + Clone + Display> Planner<K> {
         }
         self.syncs.insert(key.clone(), sync);
         self.join(key);
+        self.next_suspect();
+    }
+
+    /// Whether the script of a sync is suspected from now on.
+    pub fn set_suspect(&mut self, key: &K, suspect: bool, now: Timestamp) {
+        let Some(sync) = self.syncs.get(key).filter(|sync| !sync.removed) else { return };
+        let placement = Placement { suspect, ..sync.placement.clone() };
+        let plan = sync.plan.clone();
+        self.insert(key, placement, plan, now);
     }
 
     /// Forgets a sync. A run under way keeps its slot until it ends.
@@ -140,6 +176,7 @@ impl<K: Ord + Clone + Display> Planner<K> {
                 self.syncs.remove(key);
             }
         }
+        self.next_suspect();
     }
 
     /// A sync's plan.
@@ -154,10 +191,36 @@ impl<K: Ord + Clone + Display> Planner<K> {
         self.running
     }
 
-    /// How much memory they hold, in bytes.
+    /// How much memory they and others hold, in bytes.
     #[must_use]
     pub fn memory(&self) -> u64 {
         self.memory
+    }
+
+    /// Memory for what is no sync's run. Says whether there was that much; if not, who asks again gets it before syncs do,
+    /// where that is more than they leave.
+    pub fn take_memory(&mut self, memory: u64) -> bool {
+        let Admission { memory: all, kept, .. } = self.limits;
+        let fits = self.memory.saturating_add(memory) <= all;
+        let is_share = self.others.saturating_add(memory) <= all / OTHERS_PART;
+        let taken = (fits && (is_share || self.others == 0)) || self.memory == 0;
+        self.yielding = !taken && memory > kept && self.others == 0;
+        if taken {
+            self.memory = self.memory.saturating_add(memory);
+            self.others = self.others.saturating_add(memory);
+        }
+        taken
+    }
+
+    /// Nobody waits for memory any more.
+    pub fn yield_no_more(&mut self) {
+        self.yielding = false;
+    }
+
+    /// Memory that was taken is free again.
+    pub fn give_memory(&mut self, memory: u64) {
+        self.memory = self.memory.saturating_sub(memory);
+        self.others = self.others.saturating_sub(memory);
     }
 
     /// Somebody asks for a run now. Several asks are one run; during a run they are one more after it, however that one
@@ -230,7 +293,13 @@ impl<K: Ord + Clone + Display> Planner<K> {
         let memory = sync.slot.take()?;
         self.running = self.running.saturating_sub(1);
         self.memory = self.memory.saturating_sub(memory);
-        if sync.removed {
+        let removed = sync.removed;
+        // One that is due again at once goes behind those that were held back for it.
+        if self.suspect.as_ref() == Some(key) {
+            self.suspect = None;
+            self.next_suspect();
+        }
+        if removed {
             self.syncs.remove(key);
             return None;
         }
@@ -279,8 +348,12 @@ impl<K: Ord + Clone + Display> Planner<K> {
     /// Whether the one whose turn it is may start.
     fn may_start(&self) -> bool {
         let Some(next) = self.due.peek().and_then(|key| self.syncs.get(key)) else { return false };
-        let fits = self.memory.saturating_add(next.placement.memory) <= self.limits.memory;
-        self.running < self.limits.runs && (fits || self.running == 0)
+        let Admission { runs, memory: all, kept } = self.limits;
+        let memory = next.placement.memory;
+        let of_syncs = self.memory.saturating_sub(self.others);
+        let fits = self.memory.saturating_add(memory) <= all && of_syncs.saturating_add(memory) <= all - kept.min(all);
+        let fits_alone = of_syncs == 0 && self.memory.saturating_add(memory) <= all;
+        self.running < runs && !self.yielding && (fits || fits_alone || self.memory == 0)
     }
 
     fn change(&mut self, key: &K, change: impl FnOnce(&mut Plan, u64)) -> Option<&Plan> {
@@ -288,7 +361,17 @@ impl<K: Ord + Clone + Display> Planner<K> {
         let sync = self.syncs.get_mut(key).filter(|sync| !sync.removed)?;
         change(&mut sync.plan, sync.seed);
         self.join(key);
+        self.next_suspect();
         self.plan(key)
+    }
+
+    /// Lets the suspect into the queue that is due the longest, if there is none in it and none runs.
+    fn next_suspect(&mut self) {
+        if self.suspect.is_none()
+            && let Some((_, key)) = self.held.pop_first()
+        {
+            self.join(&key);
+        }
     }
 
     /// Takes a sync out of its place.
@@ -299,7 +382,15 @@ impl<K: Ord + Clone + Display> Planner<K> {
             Place::Timer(at) => {
                 self.timers.remove(&(at, key.clone()));
             }
-            Place::Due(at) => self.due.remove(&sync.placement.environment, &sync.placement.connection, at, key),
+            Place::Due(at) => {
+                self.due.remove(&sync.placement.environment, &sync.placement.connection, at, key);
+                if self.suspect.as_ref() == Some(key) {
+                    self.suspect = None;
+                }
+            }
+            Place::Held(at) => {
+                self.held.remove(&(at, key.clone()));
+            }
         }
     }
 
@@ -307,7 +398,14 @@ impl<K: Ord + Clone + Display> Planner<K> {
     fn join(&mut self, key: &K) {
         let Some(sync) = self.syncs.get_mut(key) else { return };
         sync.place = match sync.plan.next_run_at {
+            Some(at) if sync.slot.is_none() && at <= self.now && sync.placement.suspect && self.suspect.is_some() => {
+                self.held.insert((at, key.clone()));
+                Place::Held(at)
+            }
             Some(at) if sync.slot.is_none() && at <= self.now => {
+                if sync.placement.suspect {
+                    self.suspect = Some(key.clone());
+                }
                 self.due.push(&sync.placement.environment, &sync.placement.connection, at, key.clone());
                 Place::Due(at)
             }

@@ -22,9 +22,11 @@ pub mod cursor;
 pub mod embedded;
 mod error;
 pub mod rehearsal;
+mod suspicion;
 mod types;
 
 pub use error::StoreError;
+pub use suspicion::{MAX_STRIKES, Offense, STOPPING, Suspicion};
 pub use types::{
     Action, ActionFilter, Change, ChangePage, ChangesQuery, DeleteGuard, DocumentKind, Entry, Lease, Listing,
     ModelRule, Pruned, Reset, Retention, RunPage, RunStart, RunsQuery, SaveSummary, Script, StreamInfo, SyncState,
@@ -54,7 +56,8 @@ pub const MAX_METADATA_BYTES: usize = 256 << 10;
 pub trait Store: Send + Sync {
     /// Starts a run: takes the lease of its sync and stores the run. Refused with [`StoreError::SyncBusy`] while
     /// another run holds an unexpired lease; an expired one is taken over, and its run's writes are refused from then
-    /// on.
+    /// on. The [`Suspicion`] of that run's script grows, as it does for runs that are found under way when a store is opened
+    /// whose process died.
     fn begin_run(&self, start: RunStart) -> Result<Lease, StoreError>;
 
     /// Extends a lease to `now` plus the time it was taken for.
@@ -216,7 +219,8 @@ pub trait Store: Send + Sync {
     /// Takes a script away; its records stay. Says whether there was one.
     fn remove_script(&self, name: &ScriptName) -> Result<bool, StoreError>;
 
-    /// Stores a run that has no lease: an action's.
+    /// Stores a run that has no lease: an action's. One without an outcome has begun: should the process die, it is noted as
+    /// interrupted like a sync's. With one it has ended, and is durable when this returns.
     fn put_run(&self, run: &Run) -> Result<(), StoreError>;
 
     /// One run.

@@ -297,11 +297,14 @@ pub enum DocumentKind {
     Key,
     /// A call of an action that somebody waits for or asks about later.
     ActionCall,
+    /// What is held against a script. See [`Suspicion`](super::Suspicion).
+    Suspect,
 }
 
 impl DocumentKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Integration, Self::Connection, Self::Sync, Self::Key, Self::ActionCall];
+    pub const ALL: [Self; 6] =
+        [Self::Integration, Self::Connection, Self::Sync, Self::Key, Self::ActionCall, Self::Suspect];
 
     /// One byte for keys, the same for ever.
     #[must_use]
@@ -312,6 +315,7 @@ impl DocumentKind {
             Self::Sync => b's',
             Self::Key => b'k',
             Self::ActionCall => b'a',
+            Self::Suspect => b'q',
         }
     }
 }

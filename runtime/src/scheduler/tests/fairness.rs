@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::*;
 
 fn placed(environment: &str, connection: &str, memory: u64) -> Placement {
-    Placement { environment: environment.to_owned(), connection: connection.to_owned(), memory }
+    Placement { environment: environment.to_owned(), connection: connection.to_owned(), memory, suspect: false }
 }
 
 /// One that is due since `T0`.
@@ -18,7 +18,7 @@ fn due(planner: &mut Planner<String>, key: &str, placement: Placement) {
 #[test]
 fn a_thousand_due_at_once_with_ten_slots_take_turns_and_none_runs_twice() {
     // The first environment has almost all of them, and its first connection half of these.
-    let mut planner = Planner::new(Admission { runs: 10, memory: u64::MAX });
+    let mut planner = Planner::new(Admission { runs: 10, memory: u64::MAX, kept: 0 });
     let mut group_of = BTreeMap::new();
     for k in 0..1_000 {
         let (environment, connection) = match k {
@@ -69,7 +69,7 @@ fn a_thousand_due_at_once_with_ten_slots_take_turns_and_none_runs_twice() {
 
 #[test]
 fn within_a_connection_the_one_that_is_due_longest_comes_first() {
-    let mut planner = Planner::new(Admission { runs: 1, memory: 1 });
+    let mut planner = Planner::new(Admission { runs: 1, memory: 1, kept: 0 });
     for (key, at) in [("b", 2), ("a", 3), ("c", 1)] {
         let plan = Plan { next_run_at: Some(after(T0, at)), ..Plan::new(Some(schedule("every day")), None, T0) };
         planner.insert(&key.to_owned(), placement(), plan, T0);
@@ -86,7 +86,7 @@ fn within_a_connection_the_one_that_is_due_longest_comes_first() {
 
 #[test]
 fn a_group_that_comes_back_again_and_again_does_not_keep_another_waiting() {
-    let mut planner = Planner::new(Admission { runs: 1, memory: 1 });
+    let mut planner = Planner::new(Admission { runs: 1, memory: 1, kept: 0 });
     for k in 0..20 {
         due(&mut planner, &format!("greedy-{k}"), placed("greedy", "g", 1));
     }
@@ -109,7 +109,7 @@ fn a_group_that_comes_back_again_and_again_does_not_keep_another_waiting() {
 
 #[test]
 fn memory_is_admitted_not_only_runs() {
-    let mut planner = Planner::new(Admission { runs: 100, memory: 100 });
+    let mut planner = Planner::new(Admission { runs: 100, memory: 100, kept: 0 });
     for k in 0..10 {
         due(&mut planner, &format!("a{k}"), placed("default", "c", 30));
     }
@@ -124,7 +124,7 @@ fn memory_is_admitted_not_only_runs() {
 
 #[test]
 fn one_that_is_larger_than_all_memory_runs_alone_and_is_not_overtaken_forever() {
-    let mut planner = Planner::new(Admission { runs: 100, memory: 100 });
+    let mut planner = Planner::new(Admission { runs: 100, memory: 100, kept: 0 });
     due(&mut planner, "a-first", placed("default", "a", 50));
     due(&mut planner, "b-huge", placed("default", "b", 1_000));
     due(&mut planner, "c-last", placed("default", "c", 50));
@@ -141,7 +141,7 @@ fn one_that_is_larger_than_all_memory_runs_alone_and_is_not_overtaken_forever() 
 
 #[test]
 fn one_that_waits_in_the_queue_can_be_paused_removed_and_placed_elsewhere() {
-    let mut planner = Planner::new(Admission { runs: 1, memory: 1 });
+    let mut planner = Planner::new(Admission { runs: 1, memory: 1, kept: 0 });
     for key in ["a", "b", "c", "d"] {
         due(&mut planner, key, placed(key, key, 1));
     }
@@ -157,7 +157,7 @@ fn one_that_waits_in_the_queue_can_be_paused_removed_and_placed_elsewhere() {
 
 #[test]
 fn with_no_slot_at_all_nothing_starts() {
-    let mut planner = Planner::new(Admission { runs: 0, memory: 1 });
+    let mut planner = Planner::new(Admission { runs: 0, memory: 1, kept: 0 });
     due(&mut planner, "a", placement());
     assert!(planner.due(T0).is_empty());
     assert_eq!(planner.next_wake(T0), None);
@@ -167,7 +167,7 @@ fn with_no_slot_at_all_nothing_starts() {
 #[test]
 fn twenty_thousand_due_at_once_are_no_matter() {
     let began = Instant::now();
-    let mut planner = Planner::new(Admission { runs: 10, memory: u64::MAX });
+    let mut planner = Planner::new(Admission { runs: 10, memory: u64::MAX, kept: 0 });
     for k in 0..20_000 {
         due(&mut planner, &format!("sync-{k}"), placed(&format!("e{}", k % 3), &format!("c{}", k % 50), 1));
     }
@@ -188,4 +188,90 @@ fn twenty_thousand_due_at_once_are_no_matter() {
         }
     }
     assert!(ran == 20_000 && began.elapsed().as_secs() < 30, "{ran} in {:?}", began.elapsed());
+}
+
+fn keys(starts: Vec<Start<String>>) -> Vec<String> {
+    starts.into_iter().map(|start| start.key).collect()
+}
+
+#[test]
+fn of_suspects_one_runs_at_a_time_and_those_that_are_held_back_come_before_it_comes_again() {
+    let mut planner = Planner::new(Admission { runs: 10, memory: 100, kept: 0 });
+    let suspect = |name: &str| Placement { suspect: true, ..placed("default", name, 1) };
+    for key in ["a", "b", "c"] {
+        due(&mut planner, key, suspect(key));
+    }
+    due(&mut planner, "other", placed("default", "other", 1));
+    assert_eq!(keys(planner.due(T0)), ["a", "other"]);
+    assert!(planner.due(T0).is_empty());
+    // What it left over is due at once, and waits its turn.
+    let parked = End { outcome: Ended::Parked, checkpoint_moved: true };
+    planner.ended(&"a".to_owned(), &parked, T0);
+    assert_eq!(keys(planner.due(T0)), ["b"]);
+    planner.ended(&"b".to_owned(), &parked, T0);
+    let third = keys(planner.due(T0));
+    assert_eq!(third.len(), 1, "{third:?}");
+    planner.remove(&third[0]);
+    assert!(planner.due(T0).is_empty(), "its run is still under way");
+    planner.ended(&third[0], &ok(), T0);
+    assert_eq!(planner.due(T0).len(), 1);
+}
+
+#[test]
+fn who_is_suspected_no_more_runs_beside_others_and_who_is_from_now_on_does_not() {
+    let mut planner = Planner::new(Admission { runs: 10, memory: 100, kept: 0 });
+    for key in ["a", "b", "c"] {
+        due(&mut planner, key, Placement { suspect: true, ..placed("default", key, 1) });
+    }
+    assert_eq!(keys(planner.due(T0)), ["a"]);
+    planner.set_suspect(&"b".to_owned(), false, T0);
+    assert_eq!(keys(planner.due(T0)), ["b"]);
+    planner.set_suspect(&"a".to_owned(), false, T0);
+    assert_eq!(keys(planner.due(T0)), ["c"], "the one that ran is none any more");
+    planner.set_suspect(&"a".to_owned(), true, T0);
+    planner.ended(&"c".to_owned(), &ok(), T0);
+    planner.trigger(&"c".to_owned(), T0);
+    assert_eq!(keys(planner.due(T0)), ["c"], "while there were two, the second holds nobody back");
+    assert_eq!(planner.running(), 3);
+}
+
+#[test]
+fn memory_for_others_is_kept_by_syncs_and_others_leave_half_of_it() {
+    let mut planner = Planner::new(Admission { runs: 100, memory: 100, kept: 20 });
+    for key in ["a", "b", "c"] {
+        due(&mut planner, key, placed("default", key, 40));
+    }
+    assert_eq!(keys(planner.due(T0)), ["a", "b"]);
+    assert!(planner.take_memory(15));
+    assert!(!planner.take_memory(10), "there is no more");
+    planner.ended(&"a".to_owned(), &ok(), T0);
+    assert!(planner.take_memory(35));
+    assert!(!planner.take_memory(1), "they have their half");
+    assert_eq!(planner.memory(), 90);
+    assert!(planner.due(T0).is_empty());
+    planner.give_memory(50);
+    assert_eq!(keys(planner.due(T0)), ["c"]);
+}
+
+#[test]
+fn who_waits_for_more_memory_than_syncs_leave_is_not_overtaken_by_them() {
+    let mut planner = Planner::new(Admission { runs: 100, memory: 100, kept: 20 });
+    for key in ["a", "b", "c"] {
+        due(&mut planner, key, placed("default", key, 40));
+    }
+    assert_eq!(keys(planner.due(T0)), ["a", "b"]);
+    assert!(!planner.take_memory(1_000));
+    planner.ended(&"a".to_owned(), &ok(), T0);
+    assert!(planner.due(T0).is_empty() && !planner.take_memory(1_000));
+    planner.ended(&"b".to_owned(), &ok(), T0);
+    assert!(planner.take_memory(1_000), "more than all there is goes alone");
+    assert!(planner.due(T0).is_empty() && !planner.take_memory(1));
+    planner.give_memory(1_000);
+    assert_eq!(keys(planner.due(T0)), ["c"]);
+    // Who gives up lets them go on.
+    assert!(!planner.take_memory(1_000));
+    due(&mut planner, "d", placed("default", "d", 40));
+    assert!(planner.due(T0).is_empty());
+    planner.yield_no_more();
+    assert_eq!(keys(planner.due(T0)), ["d"]);
 }

@@ -19,7 +19,7 @@ const DAY: u64 = 24 * HOUR;
 /// 2026-01-02T00:00:00Z.
 const T0: Timestamp = Timestamp(1_767_312_000_000);
 
-const ROOMY: Admission = Admission { runs: 100, memory: 1 << 40 };
+const ROOMY: Admission = Admission { runs: 100, memory: 1 << 40, kept: 0 };
 
 fn at(text: &str) -> Timestamp {
     Timestamp(text.parse::<jiff::Timestamp>().unwrap().as_millisecond().try_into().unwrap())
@@ -34,7 +34,7 @@ fn schedule(text: &str) -> Schedule {
 }
 
 fn placement() -> Placement {
-    Placement { environment: "default".to_owned(), connection: "acme".to_owned(), memory: 1 }
+    Placement { environment: "default".to_owned(), connection: "acme".to_owned(), memory: 1, suspect: false }
 }
 
 fn end(outcome: Ended) -> End {

@@ -20,10 +20,17 @@ impl Engine {
         row.map(|bytes| parse(&bytes, "a run")).transpose()
     }
 
-    /// Stores a run that has no lease, and notes whose it is.
+    /// Stores a run that has no lease, and notes whose it is. One that begins need not be durable: what a killed process
+    /// had committed is there.
     pub(super) fn put_run(&self, run: &Run) -> Result<(), StoreError> {
-        let rows = [(keys::run(run.id), Some(json(run)?)), (keys::run_of(&run.sync, run.id), Some(Vec::new()))];
-        self.put_rows_durably(Rows::from(rows))
+        let active = run.outcome.is_none().then(Vec::new);
+        let is_active = active.is_some();
+        let rows = Rows::from([
+            (keys::run(run.id), Some(json(run)?)),
+            (keys::run_of(&run.sync, run.id), Some(Vec::new())),
+            (keys::active(run.id), active),
+        ]);
+        if is_active { self.commit_rows(rows).map(drop) } else { self.put_rows_durably(rows) }
     }
 
     pub(super) fn runs(&self, query: &RunsQuery) -> Result<RunPage, StoreError> {

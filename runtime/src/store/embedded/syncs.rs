@@ -13,8 +13,8 @@ use super::{Engine, keys, lock};
 use crate::ids::{ModelName, RunId, SyncKey, Timestamp};
 use crate::run::{Outcome, Run, StopReason, Stopped};
 use crate::store::{
-    Action, DeleteGuard, Entry, Lease, MAX_BATCH_ENTRIES, MAX_CHECKPOINT_BYTES, ModelRule, Reset, RunStart,
-    SaveSummary, StoreError, SyncState, canonical,
+    Action, DeleteGuard, DocumentKind, Entry, Lease, MAX_BATCH_ENTRIES, MAX_CHECKPOINT_BYTES, ModelRule, Offense,
+    Reset, RunStart, STOPPING, SaveSummary, StoreError, Suspicion, SyncState, canonical,
 };
 
 /// The run that holds a sync's lease.
@@ -104,8 +104,19 @@ impl Engine {
             return Ok(());
         }
         let message = "its lease expired and the sync was taken over; what it had committed is kept";
-        self.interrupt(keys::run(expired.run), message, Some(now), rows)?;
+        if let Some(run) = self.interrupt(keys::run(expired.run), message, Some(now), rows)? {
+            self.strike(&run, Offense::LeaseLost, rows)?;
+        }
         rows.insert(keys::active(expired.run), None);
+        Ok(())
+    }
+
+    /// The row that says what is held against a run's script from now on.
+    fn strike(&self, run: &Run, offense: Offense, rows: &mut Rows) -> Result<(), StoreError> {
+        let key = keys::document(DocumentKind::Suspect, &Suspicion::key(&run.script));
+        let before = self.index.get(View::Applied, &key)?;
+        let before = before.map(|bytes| parse(&bytes, "what is held against a script")).transpose()?;
+        rows.insert(key, Some(json(&Suspicion::after(before, run.id, offense))?));
         Ok(())
     }
 
@@ -344,27 +355,38 @@ impl Engine {
         Ok(ticket)
     }
 
-    /// A run that was active when the process died has ended, and nobody wrote how.
+    /// A run that was active when the process died has ended, and nobody wrote how. If nobody had told the process to stop,
+    /// it is held against its script.
     pub(super) fn note_interrupted_runs(&self) -> Result<(), StoreError> {
         let (from, to) = keys::ACTIVE_RUNS;
         let mut rows = Rows::new();
+        let stopping = keys::document(DocumentKind::Suspect, STOPPING);
+        let was_told_to = self.index.get(View::Applied, &stopping)?.is_some();
+        if was_told_to {
+            rows.insert(stopping, None);
+        }
         for (key, _) in self.index.range(View::Applied, from, to, usize::MAX)? {
             let message = "the process ended while this run was active; what it had committed is kept, and the next run \
                            goes on from the last checkpoint or last sync date";
-            self.interrupt([b"r", key.get(1..).unwrap_or_default()].concat(), message, None, &mut rows)?;
+            let run_key = [b"r", key.get(1..).unwrap_or_default()].concat();
+            let run = self.interrupt(run_key, message, None, &mut rows)?;
+            // What is there of a script yet is what was there before: of several runs of it one counts.
+            if let Some(run) = run.filter(|_| !was_told_to) {
+                self.strike(&run, Offense::ProcessDied, &mut rows)?;
+            }
             rows.insert(key, None);
         }
         if rows.is_empty() { Ok(()) } else { self.commit_rows(rows).map(drop) }
     }
 
-    /// The row that says how a run ended, unless somebody said so already.
+    /// The row that says how a run ended, unless somebody said so already; then it is no run that was interrupted.
     fn interrupt(
         &self,
         run_key: Vec<u8>,
         message: &str,
         ended_at: Option<Timestamp>,
         rows: &mut Rows,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Run>, StoreError> {
         if let Some(bytes) = self.index.get(View::Applied, &run_key)?
             && let Ok(mut run) = serde_json::from_slice::<Run>(&bytes)
             && run.outcome.is_none()
@@ -373,8 +395,9 @@ impl Engine {
             let (reason, message) = (StopReason::Interrupted, message.to_owned());
             run.outcome = Some(Outcome::Stopped(Stopped { reason, message, backtrace: Vec::new() }));
             rows.insert(run_key, Some(json(&run)?));
+            return Ok(Some(run));
         }
-        Ok(())
+        Ok(None)
     }
 
     fn sync_row(&self, sync: &SyncKey) -> Result<SyncRow, StoreError> {
