@@ -54,6 +54,8 @@ fn bad_json() -> Vec<(String, &'static str)> {
         (deep(65), "64 levels"),
         (deep(10_000), "64 levels"),
         (format!(r#"{{"a":{}}}"#, "9".repeat(1025)), "1,024"),
+        (format!(r#"{{"a":{}}}"#, "9".repeat(900_000)), "1,024"),
+        (own(r#"{"a":1e999}"#), "1.8e308"),
         (format!(r#"{{"a":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000)), "64 levels"),
     ]
 }
@@ -85,9 +87,9 @@ fn json_at_the_edge_is_stored_as_it_is() {
         "{}".to_owned(),
         " {\t}\r\n".to_owned(),
         r#"{"":1,"\u0000":"\u0000"}"#.to_owned(),
-        r#"{"a":9007199254740993,"b":1.0,"c":1e999,"d":-0,"e":1E+2}"#.to_owned(),
+        r#"{"a":9007199254740993,"b":1.0,"c":1e308,"d":-0,"e":1E+2}"#.to_owned(),
         r#"{"a":"\ud83d\ude00","b":"😀","c":"\uffff"}"#.to_owned(),
-        format!(r#"{{"a":{}}}"#, "9".repeat(1024)),
+        format!(r#"{{"a":0.{}}}"#, "9".repeat(1022)),
         r#"{"id":7,"no":"conflict"}"#.to_owned(),
         r#"{"__proto__":1,"constructor":{}}"#.to_owned(),
         deep,

@@ -10,6 +10,7 @@ use super::problem::Problems;
 use super::views::CallView;
 use crate::ids::{ConnectionName, RunId, ScriptName};
 use crate::runtime::CallState;
+use crate::store::canonical;
 
 /// Call an action
 ///
@@ -33,8 +34,8 @@ pub(super) async fn call(
 ) -> Result<Response, Problem> {
     let input = String::from_utf8(body.to_vec())
         .map_err(|_| Problem::bad_request("bad-json", "the input is not UTF-8: send JSON"))?;
-    serde_json::from_str::<&serde_json::value::RawValue>(&input)
-        .map_err(|error| Problem::bad_request("bad-json", format!("the input is not JSON: {error}")))?;
+    canonical::validate_value(&input)
+        .map_err(|error| Problem::bad_request("bad-json", format!("the input is not acceptable: {error}")))?;
     let text = |name: &str| -> Result<Option<String>, Problem> {
         let bad =
             |_| Problem::bad_request("bad-header", format!("the header {name} has characters that it may not have"));

@@ -279,7 +279,7 @@ impl Runtime {
             return Err(RuntimeError::WrongKind { name, is: "a sync", needed: "an action" });
         }
         check_json("the configuration", &execution.config)?;
-        if let Err(error) = serde_json::from_str::<&serde_json::value::RawValue>(&input) {
+        if let Err(error) = canonical::validate_value(&input) {
             return Err(RuntimeError::BadInput { what: "the input", reason: error.to_string() });
         }
         let mut run = self.new_run(&execution, RunKind::Action);

@@ -1,5 +1,8 @@
 //! What host calls cost in fuel, and the yield that they owe.
 //!
+//! A call costs a fixed fee and one unit for each byte that it carries, in either direction, as `memory.copy` does: lifting
+//! and lowering, checking text for UTF-8 and parsing it are work by the byte.
+//!
 //! A guest yields its thread whenever it has burned so much fuel, but taking a fee sets its fuel anew and with it the
 //! count to that yield: a guest that did nothing but call the host would keep its thread, past deadline, cancellation and
 //! all other runs. So after some calls without a yield the guest is pressed: its next yield comes soon, and until it came
@@ -27,6 +30,8 @@ const PRESSED_YIELD_INTERVAL: u64 = 10_000;
 const PRESSED_YIELD_INTERVAL_TIMED: u64 = 500;
 /// How long a helper may take for nothing. Only those that copy take longer.
 const FREE_HELPER_TIME: Duration = Duration::from_micros(2);
+/// So many bytes that are carried count as one call on the way to the next yield: as many take the host a microsecond to lift.
+const BYTES_A_CALL: u64 = 4 << 10;
 /// So many nanoseconds in helpers count as one call on the way to the next yield.
 const HELPER_TIME_A_CALL: u64 = 4_000;
 
@@ -59,6 +64,12 @@ impl Fees {
         self.calls = self.calls.saturating_add(calls);
     }
 
+    /// Notes so many bytes that were or are to be carried between guest and host.
+    pub(super) fn carry(&mut self, bytes: u64) {
+        self.owed = self.owed.saturating_add(bytes);
+        self.calls = self.calls.saturating_add(bytes / BYTES_A_CALL);
+    }
+
     /// Fuel that the guest has used and still has.
     pub(super) fn owed(&self) -> u64 {
         self.owed
@@ -85,7 +96,10 @@ impl Fees {
 
 /// Takes the fee, when a guest goes on.
 pub(super) fn settle(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<()> {
-    let fees = &mut store.data_mut().fees;
+    let state = store.data_mut();
+    let work = state.meter.take_work();
+    let fees = &mut state.fees;
+    fees.carry(work);
     fees.charge_helper();
     let owed = fees.owed;
     if owed == 0 {

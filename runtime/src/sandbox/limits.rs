@@ -180,6 +180,8 @@ pub(super) struct RunMeter {
     record_bytes: AtomicU64,
     pub(super) log_bytes: AtomicU64,
     state_bytes: AtomicU64,
+    /// Work by the byte that WASI did and that was not charged yet.
+    work: AtomicU64,
     trace: Mutex<Vec<Exchange>>,
 }
 
@@ -207,6 +209,7 @@ impl RunMeter {
             record_bytes: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
             state_bytes: AtomicU64::new(0),
+            work: AtomicU64::new(0),
             trace: Mutex::default(),
         }
     }
@@ -214,6 +217,17 @@ impl RunMeter {
     /// The run's requests so far.
     pub(super) fn take_trace(&self) -> Vec<Exchange> {
         std::mem::take(&mut self.trace.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes work of WASI, in bytes.
+    pub(super) fn note_work(&self, bytes: u64) {
+        self.work.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Work of WASI since this was last asked.
+    pub(super) fn take_work(&self) -> u64 {
+        // Asked after each host call and helper, most of which did none.
+        if self.work.load(Ordering::Relaxed) == 0 { 0 } else { self.work.swap(0, Ordering::Relaxed) }
     }
 
     /// Takes memory for the run.

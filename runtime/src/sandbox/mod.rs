@@ -70,7 +70,7 @@ use crate::ids::{ConnectionName, RunId, Timestamp, Variant};
 use crate::run::{Changes, LogLine, Outcome, RunKind, Usage};
 use crate::script::ScanLimits;
 use crate::script::javascript::Built;
-use crate::store::{DeleteGuard, Lease, Store};
+use crate::store::{DeleteGuard, Lease, Store, canonical};
 
 /// The largest output of an action.
 const MAX_OUTPUT_BYTES: usize = 2 << 20;
@@ -506,8 +506,8 @@ fn check_output(outcome: Outcome, output: Option<String>) -> (Outcome, Option<St
     if text.len() > MAX_OUTPUT_BYTES {
         return refuse(format!("the action's output has {} bytes, over {MAX_OUTPUT_BYTES}: return less", text.len()));
     }
-    match serde_json::from_str::<&serde_json::value::RawValue>(&text) {
-        Ok(_) => (outcome, Some(text)),
-        Err(error) => refuse(format!("the action's output is not JSON: {error}")),
+    match canonical::validate_value(&text) {
+        Ok(()) => (outcome, Some(text)),
+        Err(error) => refuse(format!("the action's output is not acceptable: {error}")),
     }
 }

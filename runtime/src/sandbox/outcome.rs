@@ -139,15 +139,11 @@ pub(super) fn failed(mut failure: types::Failure, text: Option<&Built>) -> Failu
         code: if transient { "script-transient" } else { "script-permanent" }.to_owned(),
         transient,
         message: cut(failure.message),
-        details: failure.details.filter(|details| details.len() <= MAX_DETAILS_BYTES && is_json(details)),
+        details: failure
+            .details
+            .filter(|details| details.len() <= MAX_DETAILS_BYTES && canonical::validate_value(details).is_ok()),
         retry_after_ms: failure.retry_after_ms.map(|ms| ms.clamp(least, most)),
     }
-}
-
-/// Whether this is one JSON value of any kind by the contract's rules, which the store checks for objects.
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok()
-        && canonical::validate_object(&format!("{{\"details\":{text}}}")).is_ok()
 }
 
 pub(super) fn cut(mut message: String) -> String {

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use super::limits::RunMeter;
 use crate::clock::Clock;
 use crate::ids::Timestamp;
 use crate::run::{Level, LogLine};
@@ -126,12 +127,13 @@ impl Lines {
 pub(super) struct Stdio {
     log: Arc<LogBuffer>,
     level: Level,
+    meter: Arc<RunMeter>,
     partial: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Stdio {
-    pub(super) fn new(log: Arc<LogBuffer>, level: Level) -> Self {
-        Self { log, level, partial: Arc::default() }
+    pub(super) fn new(log: Arc<LogBuffer>, level: Level, meter: Arc<RunMeter>) -> Self {
+        Self { log, level, meter, partial: Arc::default() }
     }
 
     fn push(&self, line: &[u8]) {
@@ -141,6 +143,7 @@ impl Stdio {
     }
 
     fn take_in(&self, bytes: &[u8]) {
+        self.meter.note_work(bytes.len() as u64);
         let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             partial.extend_from_slice(piece);

@@ -17,8 +17,8 @@
 //! their keys. Digests are stored: changing the form makes every stored record look changed once.
 //!
 //! Order of checks: length of the text, then RFC 8259 from the first byte to the last, with these refused beyond it: a
-//! top level that is no object, more than [`MAX_DEPTH`] levels, a number longer than [`MAX_NUMBER`] bytes, lone
-//! surrogates, and last, at the end of each object, a key that it has twice.
+//! top level that is no object, more than [`MAX_DEPTH`] levels, a number longer than [`MAX_NUMBER`] bytes or beyond what readers
+//! hold, lone surrogates, and last, at the end of each object, a key that it has twice.
 
 mod error;
 mod parser;
@@ -84,6 +84,11 @@ pub fn digest(record: &str, ignore: &[String], scratch: &mut Scratch) -> Result<
 /// Whether `text` is an object that this module accepts: for checkpoints, metadata and configurations.
 pub fn validate_object(text: &str) -> Result<(), JsonError> {
     Parser::new(text, &mut Scratch::default())?.top_level(&[])
+}
+
+/// Whether `text` is one value of any kind that this module accepts: for what actions take and return.
+pub fn validate_value(text: &str) -> Result<(), JsonError> {
+    Parser::new(text, &mut Scratch::default())?.any()
 }
 
 /// `base` with its top-level fields replaced, in their places, by those of `fields`; new ones follow in the order of

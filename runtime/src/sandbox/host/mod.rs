@@ -25,13 +25,16 @@ use super::bindings::types::Budget as WitBudget;
 use super::fees::Fees;
 use super::limits::{Budget, Limiter, MAX_HANDLES, RunMeter};
 use super::stdio::{LogBuffer, Stdio};
-use super::tape::{RecordedClock, RecordedRandom, Tape, Which};
+use super::tape::{RecordedClock, SeededRandom, Tape, Which, seed};
 use crate::clock::{Clock, JumpingClock};
 use crate::egress::{Egress, Policy};
 use crate::ids::{ConnectionName, Timestamp, Variant};
 use crate::run::{Changes, Level};
 use crate::script::javascript::Built;
 use crate::store::{DeleteGuard, Lease, ModelRule, Store, StoreError};
+
+/// Random bytes that one call gives: as many as `crypto.getRandomValues` does, at most.
+const MAX_RANDOM_BYTES: u64 = 64 << 10;
 
 /// What a guest's store holds.
 pub(super) struct HostState {
@@ -129,19 +132,21 @@ impl HostState {
         table.set_max_capacity(MAX_HANDLES);
         // Nothing behind any of it: no files, no variables, no arguments, no sockets, no input.
         let mut wasi = WasiCtx::builder();
-        wasi.stdout(Stdio::new(Arc::clone(&log), Level::Info))
-            .stderr(Stdio::new(Arc::clone(&log), Level::Warn))
+        wasi.stdout(Stdio::new(Arc::clone(&log), Level::Info, Arc::clone(&meter)))
+            .stderr(Stdio::new(Arc::clone(&log), Level::Warn, Arc::clone(&meter)))
             .allow_tcp(false)
             .allow_udp(false)
-            .max_random_size(64 << 10);
+            .max_random_size(MAX_RANDOM_BYTES);
         let time = run.as_ref().and_then(|run| run.time.as_ref());
-        if let Some((tape, seed)) = &tape {
+        if let Some((tape, _)) = &tape {
             wasi.wall_clock(RecordedClock::new(tape.clone(), time.cloned(), Which::Wall))
-                .monotonic_clock(RecordedClock::new(tape.clone(), time.cloned(), Which::Monotonic))
-                .secure_random(RecordedRandom::new(seed, "secure"))
-                .insecure_random(RecordedRandom::new(seed, "insecure"))
-                .insecure_random_seed(RecordedRandom::new(seed, "insecure seed").number());
+                .monotonic_clock(RecordedClock::new(tape.clone(), time.cloned(), Which::Monotonic));
         }
+        let seed = tape.as_ref().map_or_else(seed, |(_, seed)| *seed);
+        let random = |purpose| SeededRandom::new(&seed, purpose, Arc::clone(&meter));
+        wasi.secure_random(random("secure"))
+            .insecure_random(random("insecure"))
+            .insecure_random_seed(random("insecure seed").number());
         let (wasi, tape) = (wasi.build(), tape.map(|(tape, _)| tape));
         Self { wasi, table, limiter: Limiter::new(Arc::clone(&meter)), meter, log, run, fees, text, tape }
     }

@@ -1,4 +1,5 @@
-//! The door through which a guest's host calls go. Without a tape it costs one comparison.
+//! The door through which a guest's host calls go. What each carries is charged here. Without a tape it costs one comparison
+//! more.
 
 use serde_json::Value;
 use wasmtime::component::HasData;
@@ -24,13 +25,20 @@ impl HasData for Doors {
 /// `call!(self, "http.fetch", { request }, http::Host::fetch)`: live, live and written down, or answered from a cassette.
 macro_rules! call {
     ($self:ident, $name:literal, { $($argument:ident),* }, $live:path) => {{
-        let Some(tape) = &$self.0.tape else { return $live(&mut *$self.0 $(, $argument)*).await };
+        // What is recorded costs the same when it is replayed.
+        $self.0.fees.carry(0 $(+ Wire::carried(&$argument))*);
+        let Some(tape) = &$self.0.tape else {
+            let answer = $live(&mut *$self.0 $(, $argument)*).await?;
+            $self.0.fees.carry(answer.carried());
+            return Ok(answer);
+        };
         let arguments = object([$((stringify!($argument), $argument.to_json())),*]);
         match tape {
             Tape::Recording(recorder) => {
                 let call = recorder.begin($name, arguments);
                 let answer = $live(&mut *$self.0 $(, $argument)*).await?;
                 call.answered(&answer.to_json());
+                $self.0.fees.carry(answer.carried());
                 Ok(answer)
             }
             Tape::Replaying(_) => $self.replay($name, &arguments),
@@ -55,6 +63,8 @@ impl Door<'_> {
         let weight = answer.weight();
         state.meter.take_memory(weight)?;
         replay.handed_over = weight;
+        drop(replay);
+        state.fees.carry(answer.carried());
         Ok(answer)
     }
 }
@@ -184,6 +194,7 @@ impl state::Host for Door<'_> {
 
 impl log::Host for Door<'_> {
     async fn log(&mut self, level: log::Level, message: String, fields: Option<String>) -> wasmtime::Result<()> {
+        self.0.fees.carry(message.carried() + fields.carried());
         match &self.0.tape {
             // A line has no answer, and a script that logs something else does the same.
             None | Some(Tape::Replaying(_)) => log::Host::log(&mut *self.0, level, message, fields).await,

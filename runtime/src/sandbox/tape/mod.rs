@@ -40,7 +40,7 @@ mod wire;
 
 use std::sync::Arc;
 
-pub(super) use self::clocks::{RecordedClock, RecordedRandom, Which};
+pub(super) use self::clocks::{RecordedClock, SeededRandom, Which, seed};
 pub use self::compare::{Found, json_difference, shown as value_in_short};
 pub(super) use self::door::{Doors, door};
 pub use self::format::{Cassette, CassetteError, Header, RecordedCall};

@@ -20,7 +20,15 @@ pub(super) trait Wire: Sized {
     fn weight(&self) -> u64 {
         0
     }
+
+    /// About how many bytes it is to carry it between guest and host, for the fee of the call.
+    fn carried(&self) -> u64 {
+        0
+    }
 }
+
+/// What an element of a list is to carry besides its content.
+const ELEMENT_BYTES: u64 = 16;
 
 /// An object of these fields, without those that are none.
 pub(super) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
@@ -50,6 +58,10 @@ impl Wire for String {
 
     fn from_json(value: Value) -> Option<Self> {
         if let Value::String(text) = value { Some(text) } else { None }
+    }
+
+    fn carried(&self) -> u64 {
+        self.len() as u64
     }
 }
 
@@ -81,6 +93,10 @@ impl<T: Wire> Wire for Option<T> {
     fn weight(&self) -> u64 {
         self.as_ref().map_or(0, Wire::weight)
     }
+
+    fn carried(&self) -> u64 {
+        self.as_ref().map_or(0, Wire::carried)
+    }
 }
 
 impl<T: Wire> Wire for Vec<T> {
@@ -95,6 +111,10 @@ impl<T: Wire> Wire for Vec<T> {
 
     fn weight(&self) -> u64 {
         self.iter().map(Wire::weight).sum()
+    }
+
+    fn carried(&self) -> u64 {
+        self.iter().map(|element| ELEMENT_BYTES + element.carried()).sum()
     }
 }
 
@@ -111,6 +131,10 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
 
     fn weight(&self) -> u64 {
         self.0.weight() + self.1.weight()
+    }
+
+    fn carried(&self) -> u64 {
+        self.0.carried() + self.1.carried()
     }
 }
 
@@ -134,6 +158,13 @@ impl<T: Wire, E: Wire> Wire for Result<T, E> {
 
     fn weight(&self) -> u64 {
         self.as_ref().map_or(0, Wire::weight)
+    }
+
+    fn carried(&self) -> u64 {
+        match self {
+            Ok(value) => value.carried(),
+            Err(error) => error.carried(),
+        }
     }
 }
 
@@ -190,6 +221,12 @@ impl Wire for http::Request {
             redirects: field(&mut map, "redirects")?,
         })
     }
+
+    fn carried(&self) -> u64 {
+        let texts = self.method.carried() + self.url.carried() + self.retry_on.carried();
+        let body = self.body.as_ref().map_or(0, |body| body.len() as u64);
+        texts + self.headers.carried() + self.query.carried() + body
+    }
 }
 
 impl Wire for http::Response {
@@ -213,6 +250,10 @@ impl Wire for http::Response {
     fn weight(&self) -> u64 {
         self.body.len() as u64
     }
+
+    fn carried(&self) -> u64 {
+        self.headers.carried() + self.body.len() as u64
+    }
 }
 
 macro_rules! record {
@@ -225,6 +266,10 @@ macro_rules! record {
             fn from_json(value: Value) -> Option<Self> {
                 let Value::Object(mut map) = value else { return None };
                 Some(Self { $($field: field(&mut map, $name)?),* })
+            }
+
+            fn carried(&self) -> u64 {
+                0 $(+ self.$field.carried())*
             }
         }
     };
@@ -248,6 +293,10 @@ impl Wire for records::UnseenIds {
     fn weight(&self) -> u64 {
         self.ids.iter().map(|id| id.len() as u64).sum()
     }
+
+    fn carried(&self) -> u64 {
+        self.ids.carried() + self.next.carried()
+    }
 }
 
 impl Wire for records::Entry {
@@ -263,6 +312,10 @@ impl Wire for records::Entry {
     fn weight(&self) -> u64 {
         (self.id.len() + self.data.len()) as u64
     }
+
+    fn carried(&self) -> u64 {
+        self.weight()
+    }
 }
 
 impl Wire for records::Listing {
@@ -277,6 +330,10 @@ impl Wire for records::Listing {
 
     fn weight(&self) -> u64 {
         self.entries.weight()
+    }
+
+    fn carried(&self) -> u64 {
+        self.entries.carried() + self.next.carried()
     }
 }
 
@@ -308,6 +365,13 @@ macro_rules! variant {
                         }
                     }
                     _ => None,
+                }
+            }
+
+            fn carried(&self) -> u64 {
+                match self {
+                    $(Self::$case => 0,)*
+                    $(Self::$with(value) => Wire::carried(value),)*
                 }
             }
         }
@@ -353,5 +417,9 @@ impl Wire for http::Waited {
 
     fn weight(&self) -> u64 {
         if let Self::Done(done) = self { done.weight() } else { 0 }
+    }
+
+    fn carried(&self) -> u64 {
+        if let Self::Done(done) = self { done.carried() } else { 0 }
     }
 }

@@ -69,6 +69,9 @@ pub enum JsonReason {
     /// Longer than [`MAX_NUMBER`](super::MAX_NUMBER).
     #[error("a number of more than 1,024 bytes; store it as a string")]
     NumberTooLong,
+    /// A number that readers which make floats of numbers cannot read.
+    #[error("a number beyond 1.8e308, which most readers of JSON refuse or make infinite; store it as a string")]
+    NumberTooLarge,
     /// A byte below 0x20 inside a string.
     #[error("a control character inside a string; write it as \\u00XX, \\n, \\t …")]
     ControlCharacter,

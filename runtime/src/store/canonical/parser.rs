@@ -7,6 +7,9 @@ use std::cmp::Ordering;
 
 use super::{JsonError, JsonReason, MAX_DEPTH, MAX_NUMBER, MAX_TEXT, Scratch};
 
+/// A number without an exponent and of no more bytes is none beyond what a float holds, 1.8·10³⁰⁸.
+const MAX_DIGITS: usize = 308;
+
 /// Ends strings and numbers in the canonical form: a byte that UTF-8 does not use.
 const END: u8 = 0xFF;
 
@@ -76,6 +79,17 @@ impl<'a> Parser<'a> {
         let ascending = self.members(1)?;
         self.top_level_end()?;
         self.close(0, 0, ascending, ignore)
+    }
+
+    /// One value of any kind.
+    pub(super) fn any(&mut self) -> Result<(), JsonError> {
+        match self.top_level_start() {
+            Err(JsonError { reason: JsonReason::NotAnObject, .. }) | Ok(()) => {
+                self.value(0)?;
+                self.top_level_end()
+            }
+            error => error,
+        }
     }
 
     pub(super) fn top_level_start(&mut self) -> Result<(), JsonError> {
@@ -346,6 +360,7 @@ impl<'a> Parser<'a> {
     /// Reads the number at `at`.
     fn number(&mut self) -> Result<(), JsonError> {
         let start = self.at;
+        let mut is_scaled = false;
         if self.peek() == b'-' {
             self.at += 1;
         }
@@ -366,6 +381,7 @@ impl<'a> Parser<'a> {
             }
         }
         if let b'e' | b'E' = self.peek() {
+            is_scaled = true;
             self.at += 1;
             if let b'+' | b'-' = self.peek() {
                 self.at += 1;
@@ -378,6 +394,10 @@ impl<'a> Parser<'a> {
         if number.len() > MAX_NUMBER {
             self.at = start;
             return self.refuse(JsonReason::NumberTooLong);
+        }
+        if (is_scaled || number.len() > MAX_DIGITS) && !is_finite(number) {
+            self.at = start;
+            return self.refuse(JsonReason::NumberTooLarge);
         }
         self.form.extend_from_slice(number);
         self.form.push(END);
@@ -392,6 +412,12 @@ impl<'a> Parser<'a> {
         }
         self.at - start
     }
+}
+
+/// Whether a reader that makes floats of numbers gets one of this.
+#[cold]
+fn is_finite(number: &[u8]) -> bool {
+    std::str::from_utf8(number).ok().and_then(|number| number.parse::<f64>().ok()).is_some_and(f64::is_finite)
 }
 
 /// A position in a text or a form, neither of which is longer than [`MAX_TEXT`].

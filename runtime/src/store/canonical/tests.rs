@@ -204,14 +204,14 @@ fn keys_are_sorted_by_their_unescaped_bytes() {
 #[test]
 fn numbers_keep_their_text() {
     let numbers =
-        ["1", "1.0", "1e0", "1E0", "10e-1", "9007199254740993", "9007199254740992", "1e999", "-0", "0", "0.0"];
+        ["1", "1.0", "1e0", "1E0", "10e-1", "9007199254740993", "9007199254740992", "1e308", "-0", "0", "0.0"];
     let digests: HashSet<_> = numbers.iter().map(|number| digest_of(&format!("{{\"a\":{number}}}"))).collect();
     assert_eq!(digests.len(), numbers.len());
 }
 
 #[test]
 fn the_longest_number_is_accepted_and_a_longer_one_refused() {
-    let record = |digits: usize| format!("{{\"a\":{}}}", "9".repeat(digits));
+    let record = |bytes: usize| format!("{{\"a\":0.{}}}", "9".repeat(bytes - 2));
     assert_eq!(validate_object(&record(MAX_NUMBER)), Ok(()));
     assert_eq!(refusal(&record(MAX_NUMBER + 1)), (5, JsonReason::NumberTooLong));
     assert_eq!(refusal(&record(1_000_000)), (5, JsonReason::NumberTooLong));
@@ -357,7 +357,7 @@ fn the_edges_of_what_is_accepted_are_accepted() {
         "{\"\":\"\"}",
         "{\"a\":\"\u{7f}\u{80}\u{ffff}\u{10ffff}\u{feff}\"}",
         "{\"a\":\"\\u0000\\uD7FF\\uE000\\uFFFF\\udbff\\udfff\"}",
-        "{\"a\":[-0,0.0,-0e0,0E+00,1e999,123456789012345678901234567890]}",
+        "{\"a\":[-0,0.0,-0e0,0E+00,1.7976931348623157e308,1e-999,123456789012345678901234567890]}",
         "{\"a\":{\"a\":{\"a\":1}},\"A\":1}",
     ];
     for text in texts {
@@ -411,6 +411,50 @@ fn merging_copies_text_as_it_is_written() {
     assert_eq!(merged, "{\"a:\":1.00,\"b\":null,\"c\":{ \"x\" : 1e5 }}");
     assert_eq!(merge(" {} ", " { } ").unwrap(), "{}");
     assert_eq!(merge("{}", "{\"a\":1}").unwrap(), "{\"a\":1}");
+}
+
+#[test]
+fn a_number_that_no_float_holds_is_refused_however_it_is_written() {
+    let nines = "9".repeat(400);
+    for number in
+        ["1e999", "-1E+999", "1.8e308", "17976931348623159e292", &nines, &format!("{nines}.5e-1"), "1e99999999999"]
+    {
+        assert_eq!(refusal(&format!("{{\"a\":{number}}}")), (5, JsonReason::NumberTooLarge), "{number}");
+    }
+    for number in [
+        "1e308",
+        "0e999999",
+        "1e-99999999999",
+        &"9".repeat(308),
+        &format!("0.{}e300", "0".repeat(300)),
+        &format!("{nines}e-300"),
+    ] {
+        assert_eq!(validate_object(&format!("{{\"a\":{number}}}")), Ok(()), "{number}");
+    }
+}
+
+#[test]
+fn a_value_of_any_kind_is_held_to_the_same_rules() {
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    for text in ["null", " true ", "7", "\"\"", "[]", "{}", "[{\"a\":[1,{\"a\":2}]},\"\\ud83d\\ude00\"]", &deep(64)] {
+        assert_eq!(validate_value(text), Ok(()), "{text}");
+    }
+    for (text, reason) in [
+        ("", JsonReason::Empty),
+        (" ", JsonReason::Empty),
+        ("\u{feff}1", JsonReason::ByteOrderMark),
+        ("1 2", JsonReason::TrailingText),
+        ("nul", JsonReason::Truncated),
+        ("NaN", JsonReason::NotFinite),
+        ("1e999", JsonReason::NumberTooLarge),
+        ("\"\\ud800\"", JsonReason::LoneSurrogate),
+        ("[{\"a\":1,\"a\":2}]", JsonReason::DuplicateKey),
+        ("{\"a\":1,\"\\u0061\":2}", JsonReason::DuplicateKey),
+        (&deep(65), JsonReason::TooDeep),
+        (&deep(100_000), JsonReason::TooDeep),
+    ] {
+        assert_eq!(validate_value(text).unwrap_err().reason, reason, "{text:.40}");
+    }
 }
 
 #[test]
