@@ -12,5 +12,5 @@ mod sched;
 mod store;
 mod upload;
 
-use self::ground::{Ground, case, library_case};
+use self::ground::{Ground, case, library_case, prepared_case};
 use self::matrix::{Case, Tested};

@@ -38,6 +38,7 @@ struct Shared {
     count: watch::Sender<usize>,
     gate: watch::Sender<bool>,
     inside: Mutex<BTreeMap<String, usize>>,
+    closes: std::sync::atomic::AtomicBool,
 }
 
 type Rule = Arc<dyn Fn(&Seen) -> Do + Send + Sync>;
@@ -140,6 +141,11 @@ impl ItemsApi {
         Self { address, shared }
     }
 
+    /// Ends each connection with its first answer: then who keeps connections has none to keep.
+    pub(crate) fn close_connections(&self) {
+        self.shared.closes.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -217,6 +223,15 @@ impl Drop for Inside {
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let closes = shared.closes.load(std::sync::atomic::Ordering::SeqCst);
+    let mut response = answer_kept(State(shared), request).await;
+    if closes {
+        response.headers_mut().insert("connection", axum::http::HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn answer_kept(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let at = Instant::now();
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().trim_start_matches('/');

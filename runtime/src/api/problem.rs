@@ -185,6 +185,7 @@ fn status(error: &RuntimeError) -> StatusCode {
             | EgressError::Exhausted(_)
             | EgressError::CredentialUnavailable(_) => StatusCode::BAD_GATEWAY,
         },
+        RuntimeError::Broke(_) => StatusCode::INTERNAL_SERVER_ERROR,
         RuntimeError::Secrets(_) | RuntimeError::Stopping | RuntimeError::Sandbox(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

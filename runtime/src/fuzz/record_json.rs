@@ -1,5 +1,7 @@
 //! The JSON of records, checkpoints, metadata, configurations, and what actions take and return.
 
+#![expect(clippy::panic, clippy::missing_panics_doc, reason = "a broken promise is told by a panic")]
+
 use std::collections::HashSet;
 use std::fmt;
 

@@ -212,7 +212,7 @@ impl Runtime {
     async fn do_call(&self, mut call: Call, execution: Execution, script: &Script, input: String) -> Call {
         let ended = match self.admit_suspect(script, &execution.cancel).await {
             Ok(alone) => {
-                let ended = self.action(execution, input).await;
+                let ended = super::unbroken(self.action(execution, input)).await;
                 if alone.is_some()
                     && let Err(error) = self.suspicion_changed(&script.hash).await
                 {

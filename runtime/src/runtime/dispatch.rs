@@ -422,7 +422,7 @@ impl Dispatch {
             }
             runtime.run_sync(key, once, cancel, started).await
         };
-        let result = result.await;
+        let result = super::unbroken(result).await;
         lock(&self.active).remove(id);
         let end = match &result {
             Ok((run, checkpoint_moved)) => {
@@ -491,6 +491,9 @@ impl Drop for Waiting<'_> {
 
 /// What the planner is told of a run that could not begin.
 fn not_begun(error: &RuntimeError) -> Ended {
+    if let RuntimeError::Broke(message) = error {
+        return Ended::Stopped { reason: StopReason::Internal, message: message.clone() };
+    }
     let transient = matches!(
         error,
         RuntimeError::Store(StoreError::Storage { .. } | StoreError::SyncBusy(_) | StoreError::LeaseLost)

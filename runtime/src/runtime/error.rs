@@ -114,6 +114,9 @@ pub enum RuntimeError {
         /// The last of them.
         run: RunId,
     },
+    /// The runtime itself went wrong: our bug.
+    #[error("the runtime failed while it did this: {0}. Please report it")]
+    Broke(String),
     /// The service is about to stop.
     #[error("the service is about to stop and begins nothing new: try again in a moment")]
     Stopping,
@@ -164,6 +167,7 @@ impl RuntimeError {
             Self::BadInput { .. } => "bad-input",
             Self::IdempotencyConflict => "idempotency-conflict",
             Self::Quarantined { .. } => super::quarantine::QUARANTINED,
+            Self::Broke(_) => "internal",
             Self::Stopping => "stopping",
         }
     }

@@ -95,6 +95,7 @@ impl Runtime {
         cancel: CancellationToken,
         started: watch::Sender<Option<RunId>>,
     ) -> Result<(Run, bool), RuntimeError> {
+        sandbox::failpoint("run::begin", &key.connection);
         let sync = self.sync_document(key).await?;
         let policy = self.policy(&key.connection).await?;
         let facts = self.connection_facts(&key.connection).await?;
@@ -114,7 +115,7 @@ impl Runtime {
         execution.cancel = cancel;
         execution.park = self.shared.scheduler.park().clone();
         execution.started = started;
-        let ended = self.sync_and_compare(execution).await;
+        let ended = Box::pin(self.sync_and_compare(execution)).await;
         let was_suspect = alone.is_some();
         drop(alone);
         if was_suspect != self.suspicion(&hash).await?.is_some() {
@@ -291,6 +292,7 @@ impl Runtime {
             () = cancel.cancelled() => None,
             admitted = self.shared.scheduler.admit(request.limits.memory) => Some(admitted),
         };
+        sandbox::failpoint("run::begin", &run.sync.connection);
         // Should the process die of it, the next one has to know.
         let begun = run.clone();
         self.blocking(move |store| store.put_run(&begun)).await?;

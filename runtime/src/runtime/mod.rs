@@ -29,11 +29,14 @@ mod scripts;
 mod service;
 mod syncs;
 
+use std::future::Future;
 use std::ops::Deref;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
+use futures_util::FutureExt as _;
 use ipnet::IpNet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -162,6 +165,15 @@ impl Default for Options {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does this, and makes an error of a panic: whoever asked must hear, and what was taken for it be given back.
+async fn unbroken<T>(work: impl Future<Output = Result<T, RuntimeError>> + Send) -> Result<T, RuntimeError> {
+    // A run's work is some kilobytes, and who waits for it has them twice.
+    match AssertUnwindSafe(Box::pin(work)).catch_unwind().await {
+        Ok(result) => result,
+        Err(panic) => Err(RuntimeError::Broke(sandbox::panic_text(&*panic))),
+    }
 }
 
 fn json(value: &impl Serialize) -> Result<String, StoreError> {

@@ -373,8 +373,15 @@ impl Sandbox {
         let (outcome, output) = check_output(outcome, output);
         let changes = guest.store.data().run.as_ref().map(|run| run.changes).unwrap_or_default();
         let Guest { store, meter, log, .. } = guest;
-        // Ends its requests and its half-printed lines.
-        drop(store);
+        // Ends its requests and its half-printed lines. Should that panic, it ends this run alone.
+        let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| drop(store)));
+        let (outcome, output) = match dropped {
+            Ok(()) => (outcome, output),
+            Err(panic) => {
+                let stop = Stop::Panicked(panic_text(&*panic));
+                (Outcome::Stopped(outcome::stopped(&stop, &meter)), None)
+            }
+        };
         meter.log_bytes.store(log.total_bytes(), Ordering::SeqCst);
         let usage = meter.usage(fuel.saturating_sub(left), start.elapsed());
         let trace = meter.take_trace();
@@ -382,6 +389,8 @@ impl Sandbox {
     }
 
     fn means(&self, request: RunRequest, script: &Script) -> RunHost {
+        #[cfg(feature = "failpoints")]
+        let farewell = request.connection.clone();
         let permits = Arc::new(Semaphore::new(request.policy.concurrency.max(1)));
         let refusals = Arc::new(Refusals::new(request.run, &request.connection));
         let models = script.manifest.models.iter();
@@ -407,6 +416,8 @@ impl Sandbox {
             progress: request.progress,
             requests: Requests { last_ticket: 0, under_way: JoinSet::new(), lists: HashMap::new(), permits, refusals },
             handed_over: 0,
+            #[cfg(feature = "failpoints")]
+            farewell: host::Farewell(farewell),
         }
     }
 
@@ -490,7 +501,17 @@ async fn guarded<T>(
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+/// A place where a test lets something break, for a connection of this name.
+#[cfg(feature = "failpoints")]
+pub(crate) fn failpoint(name: &str, connection: &ConnectionName) {
+    fail::fail_point!(&format!("{name}/{connection}"));
+}
+
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn failpoint(_: &str, _: &ConnectionName) {}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
 }

@@ -203,7 +203,7 @@ fn a_script_that_takes_the_process_down_three_times_is_set_aside_and_its_neighbo
             ward.client.post(&trigger, &json!({ "wait_seconds": 60 })).await.ok();
             assert_eq!(ward.suspicion("poison").await, (0, false));
             ward.client.post("/v1/scripts/nobody/release", &json!({})).await.problem(404, "unknown-script");
-        })
+        });
     });
 }
 
@@ -236,7 +236,7 @@ fn an_action_that_takes_the_process_down_three_times_is_refused_until_it_is_rele
             ward.client.post("/v1/scripts/poster/release", &json!({})).await.ok();
             ward.client.post(path, &json!({ "text": "again" })).await.ok();
             assert_eq!(ward.suspicion("poster").await, (0, false));
-        })
+        });
     });
 }
 
@@ -276,7 +276,7 @@ fn two_suspects_of_which_one_is_an_action_do_not_run_at_once() {
             })
             .await;
             assert_eq!((ward.suspicion("poster").await, ward.suspicion("innocent").await), ((0, false), (0, false)));
-        })
+        });
     });
 }
 
@@ -296,6 +296,6 @@ fn what_is_under_way_when_the_service_is_told_to_stop_is_held_against_nobody() {
             until("it is noted", async || noted(&server)).await;
             server.stop().await;
             // Whatever is left over then is looked at by the store: `tests/store/suspicion.rs`.
-        })
+        });
     });
 }

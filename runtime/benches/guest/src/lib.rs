@@ -22,6 +22,37 @@ struct Config {
     records: u32,
     #[serde(default)]
     record_bytes: usize,
+    /// How often to read a page of records from JSON and write it again.
+    #[serde(default)]
+    json_rounds: u32,
+}
+
+/// A page as an API has it.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Row {
+    id: u64,
+    title: String,
+    labels: Vec<String>,
+    score: f64,
+    open: bool,
+    body: Option<String>,
+}
+
+fn json(rounds: u32) -> Result<()> {
+    let row = |id: u64| Row {
+        id,
+        title: format!("issue {id} \u{e9} \"quoted\""),
+        labels: vec!["bug".to_owned(), "good first issue".to_owned()],
+        score: 0.25,
+        open: id.is_multiple_of(2),
+        body: Some("some text that is neither long nor short; ".repeat(8)),
+    };
+    let mut text = serde_json::to_string(&(0..100).map(row).collect::<Vec<_>>())?;
+    for _ in 0..rounds {
+        let rows: Vec<Row> = serde_json::from_str(&text)?;
+        text = std::hint::black_box(serde_json::to_string(&rows)?);
+    }
+    Ok(())
 }
 
 /// Does what the configuration says.
@@ -30,6 +61,7 @@ fn bench_guest(run: &Run<Config>) -> Result<()> {
     for _ in 0..run.config.calls {
         std::hint::black_box(last_sync_date());
     }
+    json(run.config.json_rounds)?;
     if let Some(repository) = &run.config.repository {
         let text = "x".repeat(run.config.record_bytes);
         let batch: Vec<Issue> =

@@ -79,6 +79,20 @@ pub(super) struct RunHost {
     pub(super) requests: Requests,
     /// Answers given to the guest, still counted until it calls again: while they are copied both copies exist.
     pub(super) handed_over: u64,
+    #[cfg(feature = "failpoints")]
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    pub(super) farewell: Farewell,
+}
+
+/// A part of a run that may break when it is let go.
+#[cfg(feature = "failpoints")]
+pub(super) struct Farewell(pub(super) ConnectionName);
+
+#[cfg(feature = "failpoints")]
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        super::failpoint("run::drop", &self.0);
+    }
 }
 
 /// Requests that were started and not waited for, and lists of pages. They end with the run.
@@ -158,6 +172,7 @@ impl HostState {
         let run = self.run.as_mut().ok_or(NotHere(
             "describe called a host function: it only describes the script and gets nothing to work with",
         ))?;
+        super::failpoint("run::host-call", &run.connection);
         self.meter.give_memory(std::mem::take(&mut run.handed_over));
         Ok((run, &self.meter, &self.log))
     }

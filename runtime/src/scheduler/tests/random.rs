@@ -77,7 +77,7 @@ fn group(sync: u8, memory: u64) -> Placement {
         environment: format!("e{}", sync % 3),
         connection: format!("c{}", sync % 4),
         memory,
-        suspect: sync % 5 == 0,
+        suspect: sync.is_multiple_of(5),
     }
 }
 
