@@ -97,9 +97,8 @@ async fn open(dir: &std::path::Path, guest: &[u8], stop: &CancellationToken) -> 
     tokio::spawn(async move {
         let grace = Duration::from_secs(1);
         let api = api::serve::serve(listener, None, router, serving.clone(), grace);
-        let (served, answered) = tokio::join!(service.serve(serving.clone(), grace), api);
+        let (served, ()) = tokio::join!(service.serve(serving.clone(), grace), api);
         served.unwrap();
-        drop(answered);
     });
     runtime
         .put_integration(

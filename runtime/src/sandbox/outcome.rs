@@ -146,11 +146,10 @@ pub(super) fn failed(mut failure: types::Failure, text: Option<&Built>) -> Failu
     }
 }
 
-pub(super) fn cut(mut message: String) -> String {
+pub(super) fn cut(message: String) -> String {
     if message.len() > MAX_MESSAGE_BYTES {
         let end = message.floor_char_boundary(MAX_MESSAGE_BYTES);
-        message.truncate(end);
-        message.push_str(" … (cut)");
+        return format!("{} … (cut)", message.get(..end).unwrap_or_default());
     }
     message
 }

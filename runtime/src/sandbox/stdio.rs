@@ -57,8 +57,8 @@ impl LogBuffer {
     pub(super) fn push(&self, level: Level, mut message: String, fields: Option<String>) {
         if message.len() > MAX_LINE_BYTES {
             let end = message.floor_char_boundary(MAX_LINE_BYTES);
-            message.truncate(end);
-            message.push_str(" … (cut)");
+            // Anew: a text that is cut keeps the memory that it had, and a call may carry sixteen megabytes of it.
+            message = format!("{} … (cut)", message.get(..end).unwrap_or_default());
         }
         let line = LogLine { at: self.clock.now(), level, message, fields };
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);

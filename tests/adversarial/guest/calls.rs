@@ -24,8 +24,20 @@ fn ten_million_calls_that_do_nothing_run_out_of_fuel_and_so_do_a_few_that_carry_
                     (br $again))",
             )
         };
-        let run = once(ground, "g09-heavy", &heavy, "fuel=300000000&timeout_ms=60000").await;
+        // And of what is logged no more is held than is kept.
+        let (before, mut most) = (ground.memory().await, 0);
+        let watch = async {
+            loop {
+                most = most.max(ground.memory().await);
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        let run = tokio::select! {
+            run = once(ground, "g09-heavy", &heavy, "fuel=300000000&timeout_ms=60000") => run,
+            () = watch => unreachable!(),
+        };
         ran(&run, "out-of-fuel");
+        assert!(most < before + (96 << 20), "{most} bytes, {before} before");
         vec!["out-of-fuel"; 2]
     });
 }
