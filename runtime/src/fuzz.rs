@@ -3,8 +3,10 @@
 //! The targets of `cargo fuzz` in `fuzz/` call these, and so does a plain test, over the corpus in `fuzz/corpus` and over
 //! mutants of it that follow from a seed. Only with the feature `fuzzing`; nothing of it is in the binary that is shipped.
 
+mod cursor;
 mod record_json;
 
+pub use self::cursor::cursor;
 pub use self::record_json::record_json;
 
 /// An upload, up to where it would be compiled: whatever is sent, the answer is a script that may be compiled, or a refusal with a

@@ -42,10 +42,11 @@ impl Server {
         let stop = CancellationToken::new();
         let listener = api::serve::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = api::router(service.clone(), std::sync::Arc::default(), stop.clone(), 16 << 20);
+        let bodies = api::BodyLimits { upload: 16 << 20, ..api::BodyLimits::default() };
+        let router = api::router(service.clone(), std::sync::Arc::default(), stop.clone(), bodies);
         let (service_too, stopped) = (service.clone(), stop.clone());
         let serving = tokio::spawn(async move {
-            let api = api::serve::serve(listener, None, router, stopped.clone(), grace);
+            let api = api::serve::serve(listener, None, router, stopped.clone(), grace, api::serve::Limits::default());
             let (served, ()) = tokio::join!(service_too.serve(stopped.clone(), grace), api);
             served.unwrap();
         });

@@ -24,8 +24,16 @@ fn a_text_is_uploaded_listed_changed_and_rolled_back() {
         let listener = api::serve::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        let router = api::router(service, std::sync::Arc::default(), stop.clone(), 16 << 20);
-        let served = api::serve::serve(listener, None, router, stop.clone(), std::time::Duration::from_secs(1));
+        let bodies = api::BodyLimits { upload: 16 << 20, ..api::BodyLimits::default() };
+        let router = api::router(service, std::sync::Arc::default(), stop.clone(), bodies);
+        let served = api::serve::serve(
+            listener,
+            None,
+            router,
+            stop.clone(),
+            std::time::Duration::from_secs(1),
+            api::serve::Limits::default(),
+        );
         let serving = tokio::spawn(served);
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();

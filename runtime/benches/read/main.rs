@@ -128,10 +128,10 @@ fn fill(store: &dyn Store, connection: &str, count: u64) {
 async fn up(service: &Service, runtime: &Runtime) -> (String, String) {
     let key = runtime.create_key("bench", Scopes::all(), None).await.unwrap();
     let stop = CancellationToken::new();
-    let router = api::router(service.clone(), Arc::new(Metrics::default()), stop.clone(), 1 << 20);
+    let router = api::router(service.clone(), Arc::new(Metrics::default()), stop.clone(), api::BodyLimits::default());
     let listener = serve::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(serve::serve(listener, None, router, stop, Duration::ZERO));
+    tokio::spawn(serve::serve(listener, None, router, stop, Duration::ZERO, serve::Limits::default()));
     (address, key.text.expose().to_owned())
 }
 

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse as _, Json as Answer, Response};
 
 use super::Problem;
 use super::access::{Caller, RunActions};
-use super::input::{Path, Raw};
+use super::input::{Path, Raw, check_json, header_text, idempotency_key};
 use super::problem::Problems;
 use super::views::CallView;
 use crate::ids::{ConnectionName, RunId, ScriptName};
@@ -32,17 +32,10 @@ pub(super) async fn call(
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
-    let input = String::from_utf8(body.to_vec())
-        .map_err(|_| Problem::bad_request("bad-json", "the input is not UTF-8: send JSON"))?;
-    canonical::validate_value(&input)
-        .map_err(|error| Problem::bad_request("bad-json", format!("the input is not acceptable: {error}")))?;
-    let text = |name: &str| -> Result<Option<String>, Problem> {
-        let bad =
-            |_| Problem::bad_request("bad-header", format!("the header {name} has characters that it may not have"));
-        headers.get(name).map(|value| value.to_str().map(str::to_owned).map_err(bad)).transpose()
-    };
-    let key = text("idempotency-key")?;
-    let later = text("prefer")?.is_some_and(|prefer| {
+    check_json(&body)?;
+    let input = String::from_utf8(body).map_err(|_| Problem::bad_request("bad-json", "the input is not UTF-8"))?;
+    let key = idempotency_key(&headers)?;
+    let later = header_text(&headers, "prefer")?.is_some_and(|prefer| {
         prefer.split(',').any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
     });
     let runtime = &caller.runtime;

@@ -2,13 +2,17 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
 use super::{Api, Problem};
 use crate::ids::{ConnectionName, ScriptName, SyncKey, Variant};
+use crate::store::canonical;
 
 /// A path's parameters.
 pub(super) struct Path<T>(pub(super) T);
@@ -34,6 +38,14 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Query<T> {
     }
 }
 
+/// Refuses JSON that two readers may read in two ways, or that takes more to read than it says: not UTF-8, over 64 levels, keys
+/// twice, numbers of more than a kilobyte. Whether it is JSON of the right kind is found out later.
+pub(super) fn check_json(bytes: &[u8]) -> Result<(), Problem> {
+    let bad = |detail: String| Problem::bad_request("bad-json", format!("the body cannot be taken: {detail}"));
+    let text = std::str::from_utf8(bytes).map_err(|error| bad(error.to_string()))?;
+    canonical::validate_value(text).map_err(|error| bad(error.to_string()))
+}
+
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
 
@@ -41,9 +53,17 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
-        let axum::Json(value) = axum::Json::from_request(request, api).await?;
-        Ok(Self(value))
+        let (parts, body) = request.into_parts();
+        let bytes = Bytes::from_request(Request::from_parts(parts.clone(), body), api).await?;
+        Ok(Self(json(parts, bytes, api).await?))
     }
+}
+
+async fn json<T: DeserializeOwned>(parts: Parts, bytes: Bytes, api: &Api) -> Result<T, Problem> {
+    check_json(&bytes)?;
+    let request = Request::from_parts(parts, axum::body::Body::from(bytes));
+    let axum::Json(value) = axum::Json::from_request(request, api).await?;
+    Ok(value)
 }
 
 /// A JSON body that may be left out.
@@ -58,21 +78,48 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalJson<T> {
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
-        let request = Request::from_parts(parts, axum::body::Body::from(bytes));
-        let axum::Json(value) = axum::Json::from_request(request, api).await?;
-        Ok(Self(value))
+        Ok(Self(json(parts, bytes, api).await?))
     }
 }
 
 /// Bytes, whatever they are.
-pub(super) struct Raw(pub(super) Bytes);
+pub(super) struct Raw(pub(super) Vec<u8>);
 
 impl FromRequest<Api> for Raw {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
-        Ok(Self(Bytes::from_request(request, api).await?))
+    /// Into memory of the right size from the start, so that a large body is there once and not as pieces besides.
+    async fn from_request(request: Request, _: &Api) -> Result<Self, Problem> {
+        let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let mut bytes = Vec::new();
+        let bad = |error: &dyn std::fmt::Display| {
+            Problem::bad_request("bad-body", format!("the body could not be read: {error}"))
+        };
+        // It was found to be within the limit.
+        bytes.try_reserve_exact(length.unwrap_or(0)).map_err(|error| bad(&error))?;
+        let mut data = request.into_body().into_data_stream();
+        while let Some(part) = data.next().await {
+            bytes.extend_from_slice(&part.map_err(|error| bad(&error))?);
+        }
+        Ok(Self(bytes))
     }
+}
+
+/// A header that is there once or not at all.
+pub(super) fn header_text(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let (first, second) = (values.next(), values.next());
+    let bad = |what: &str| Problem::bad_request("bad-header", format!("the header {name} {what}"));
+    if second.is_some() {
+        return Err(bad("is there more than once"));
+    }
+    let text = first.map(|value| value.to_str().map(str::to_owned)).transpose();
+    text.map_err(|_| bad("has characters that it may not have"))
+}
+
+/// By what a request is known that is sent again.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    header_text(headers, "idempotency-key")
 }
 
 /// Where in a list to go on.

@@ -1,8 +1,8 @@
 //! The HTTP API.
 //!
 //! Every route lies under `/v1`, speaks JSON, and answers errors as `application/problem+json` (RFC 9457) with a stable `code`.
-//! A request is looked at in this order: its size → its key → the key's scope → path, query, body → the [`Runtime`] of the
-//! key's environment, which is the only one that the handler gets to see.
+//! A request is looked at in this order: its framing → its size → its key → the key's scope → path, query, body → the
+//! [`Runtime`] of the key's environment, which is the only one that the handler gets to see.
 //!
 //! [`Runtime`]: crate::runtime::Runtime
 //!
@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `access` | keys and scopes: who asks, and what of |
 //! | `problem` | errors as answers |
+//! | `bodies` | how large, how slow and how many bodies may be |
 //! | `input` | paths, queries and bodies, with errors that say what is wrong |
 //! | `views` | what answers look like |
 //! | `scripts` … `system` | the routes, a resource a file |
@@ -19,6 +20,7 @@
 
 mod access;
 mod actions;
+mod bodies;
 mod connections;
 mod input;
 mod integrations;
@@ -39,16 +41,20 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use self::access::Local;
+pub use self::bodies::BodyLimits;
 pub use self::openapi::document;
 pub use self::problem::Problem;
+
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::records::read_query;
 
 pub(crate) use self::keys::{CurrentKey, KeySpec};
 pub(crate) use self::syncs::{Cancelled, Trigger, Triggered};
@@ -66,8 +72,6 @@ pub struct Api {
     stop: CancellationToken,
 }
 
-/// The largest body of a request that is no upload.
-const MAX_BODY_BYTES: usize = 3 << 20;
 /// The header that names a request in answers and logs.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -115,8 +119,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(proxy::get, proxy::post, proxy::put, proxy::patch, proxy::delete))
 }
 
-/// The API over a service. Uploads are read up to `max_upload` bytes, other bodies up to 3 MiB.
-pub fn router(service: Service, metrics: Arc<Metrics>, stop: CancellationToken, max_upload: usize) -> Router {
+/// The API over a service. Bodies that are no uploads are read up to 3 MiB.
+pub fn router(service: Service, metrics: Arc<Metrics>, stop: CancellationToken, bodies: BodyLimits) -> Router {
     let api = Api { service, metrics, stop };
     Router::from(routes())
         .fallback(problem::not_found)
@@ -124,7 +128,7 @@ pub fn router(service: Service, metrics: Arc<Metrics>, stop: CancellationToken, 
         // The extractors' own limit is the same for every route; ours is not.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(api.clone(), access::authenticate))
-        .layer(middleware::from_fn_with_state(max_upload, limit_body))
+        .layer(middleware::from_fn_with_state(bodies::Bodies::new(bodies), bodies::limit))
         .layer(middleware::from_fn_with_state(api.clone(), name_and_count))
         .with_state(api)
 }
@@ -145,6 +149,7 @@ async fn name_and_count(
     let route = metrics::route_of(&request);
     let mut response = next.run(request).await;
     problem::stamp(&mut response, &id);
+    secure(response.headers_mut());
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -154,21 +159,8 @@ async fn name_and_count(
     response
 }
 
-/// Refuses a body that says that it is too large before any of it is read, and reads no more than so much of one that does
-/// not say.
-async fn limit_body(
-    axum::extract::State(max_upload): axum::extract::State<usize>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let uploads = request.method() == axum::http::Method::POST && request.uri().path().starts_with("/v1/scripts");
-    let limit = if uploads { max_upload } else { MAX_BODY_BYTES };
-    let length = request.headers().get(axum::http::header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > limit as u64) {
-        return Problem::too_large(limit).into_response();
-    }
-    let (parts, body) = request.into_parts();
-    let body = axum::body::Body::new(http_body_util::Limited::new(body, limit));
-    next.run(Request::from_parts(parts, body)).await
+/// What every answer says to whoever passes it on or shows it: keep none of it, and take it for nothing else than it says.
+fn secure(headers: &mut HeaderMap) {
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }

@@ -21,6 +21,10 @@ pub struct Problem {
     code: String,
     detail: String,
     request_id: Option<String>,
+    /// Seconds after which it may go better.
+    retry_after: Option<u32>,
+    /// Whether the connection ends with it.
+    closes: bool,
 }
 
 /// What went wrong.
@@ -46,7 +50,19 @@ pub(super) struct ProblemBody {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), detail: detail.into(), request_id: None }
+        Self {
+            status,
+            code: code.to_owned(),
+            detail: detail.into(),
+            request_id: None,
+            retry_after: None,
+            closes: false,
+        }
+    }
+
+    /// It may go better in so many seconds.
+    pub(super) fn retry(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     pub(super) fn bad_request(code: &str, detail: impl Into<String>) -> Self {
@@ -100,9 +116,24 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.closes {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response.extensions_mut().insert(self);
         response
     }
+}
+
+/// The answer, with which a connection of HTTP/1 ends.
+pub(super) fn closing(mut response: Response) -> Response {
+    if let Some(problem) = response.extensions_mut().get_mut::<Problem>() {
+        problem.closes = true;
+    }
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// Writes the request's id into a problem.
@@ -123,6 +154,10 @@ pub(super) async fn not_found() -> Problem {
 }
 
 pub(super) async fn method_not_allowed() -> Problem {
+    no_such_method()
+}
+
+pub(super) fn no_such_method() -> Problem {
     let detail = "this route does not take this method: /v1/openapi.json lists what it takes";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
 }

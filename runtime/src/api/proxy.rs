@@ -1,6 +1,6 @@
 //! `/v1/connections/{connection}/proxy/…`: requests to the API as the connection, with the manners of its scripts.
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 
@@ -46,7 +46,7 @@ async fn forward(
     connection: ConnectionName,
     uri: &Uri,
     headers: HeaderMap,
-    body: Bytes,
+    body: Vec<u8>,
 ) -> Result<Response, Problem> {
     let headers = headers.iter().filter(|(name, _)| !OWN.contains(&name.as_str()));
     let headers =
@@ -58,7 +58,7 @@ async fn forward(
         method: method.to_owned(),
         url: format!("/{rest}{query}"),
         headers: headers.collect(),
-        body: (!body.is_empty()).then(|| body.to_vec()),
+        body: (!body.is_empty()).then_some(body),
         redirects: 5,
         ..Request::default()
     };
@@ -67,7 +67,8 @@ async fn forward(
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = status;
     for (name, value) in answer.headers {
-        if FRAMING.contains(&name.as_str()) {
+        // Who may read an answer of Terapi in a browser is not for another API to say.
+        if FRAMING.contains(&name.as_str()) || name.to_ascii_lowercase().starts_with("access-control-") {
             continue;
         }
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {

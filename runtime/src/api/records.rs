@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
-use super::access::{Caller, ReadRecords};
+use super::access::{Caller, LOCAL_KEY, ReadRecords, no_good_key};
 use super::input::{PageQuery, Path, Query};
 use super::problem::{ProblemBody, Problems};
 use super::views::{StreamPage, StreamView};
@@ -31,6 +31,9 @@ const PAGE_BYTES: usize = 4 << 20;
 const MAX_PAGE_BYTES: usize = 16 << 20;
 /// Ids that can be asked for at once.
 const MAX_IDS: usize = 100;
+/// How often it is looked whether the key of who follows or waits was taken away: well within the five seconds after which one
+/// opens nothing anywhere.
+const CHECK_KEY: Duration = Duration::from_secs(3);
 /// A connection that is silent for longer may be taken for dead on its way.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -163,6 +166,12 @@ impl Asked {
     }
 }
 
+/// Reads or refuses a query of records.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_query(text: &str) {
+    let _ = Asked::parse(text);
+}
+
 /// `30s`, `500ms` or `30`, which are seconds.
 fn parse_wait(text: &str) -> Option<Duration> {
     let wait = match text.strip_suffix("ms") {
@@ -192,36 +201,49 @@ pub(super) async fn changes(
 ) -> Result<Response, Problem> {
     let mut asked = Asked::parse(&query.unwrap_or_default())?;
     let stream = StreamKey { connection, model, variant: asked.variant.clone() };
-    let runtime = caller.runtime;
+    let asker = Asker { runtime: caller.runtime, key: caller.principal.key_id };
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accept.contains("text/event-stream") {
         if let Some(last) = headers.get("last-event-id").and_then(|id| id.to_str().ok()) {
             asked.query.cursor = Some(last.to_owned());
         }
-        return follow(api, runtime, stream, asked).await;
+        return follow(api, asker, stream, asked).await;
     }
     if !asked.ids.is_empty() {
         let (ids, of) = (asked.ids, stream.clone());
-        let mut changes = runtime.blocking(move |store| store.changes_of(&of, &ids)).await?;
+        let mut changes = asker.runtime.blocking(move |store| store.changes_of(&of, &ids)).await?;
         changes.retain(|change| {
             asked.query.filter.passes(change.action)
                 && asked.query.modified_after.is_none_or(|date| change.last_modified_at > date)
         });
         return Ok(page(&ChangePage { changes, cursor: String::new(), more: false }, &api));
     }
-    let found = wait_for_changes(&api, &runtime, &stream, asked.query, asked.wait).await?;
+    let found = wait_for_changes(&api, &asker, &stream, asked.query, asked.wait).await?;
     Ok(page(&found, &api))
+}
+
+/// Who reads, for as long as the key is good.
+struct Asker {
+    runtime: Runtime,
+    key: String,
+}
+
+impl Asker {
+    /// Whether it is so still.
+    async fn check(&self) -> Result<(), Problem> {
+        if self.key == LOCAL_KEY || self.runtime.is_still_good(&self.key).await? { Ok(()) } else { Err(no_good_key()) }
+    }
 }
 
 /// The next page that has something on it, or what there is when the time is over.
 async fn wait_for_changes(
     api: &Api,
-    runtime: &Runtime,
+    asker: &Asker,
     stream: &StreamKey,
     mut query: ChangesQuery,
     wait: Duration,
 ) -> Result<ChangePage, Problem> {
-    let deadline = Instant::now() + wait;
+    let (deadline, runtime) = (Instant::now() + wait, &asker.runtime);
     // Before the first look, so that what is written after it is not passed over.
     let mut watch = (!wait.is_zero()).then(|| runtime.store().watch(stream));
     loop {
@@ -236,20 +258,32 @@ async fn wait_for_changes(
         }
         tokio::select! {
             _ = watch.changed() => {}
-            () = tokio::time::sleep_until(deadline) => return Ok(found),
+            () = tokio::time::sleep_until(deadline.min(Instant::now() + CHECK_KEY)) => {}
             () = api.stop.cancelled() => return Ok(found),
+        }
+        asker.check().await?;
+        if Instant::now() >= deadline && !watch.has_changed().unwrap_or(false) {
+            return Ok(found);
         }
     }
 }
 
 /// Changes as they come.
-async fn follow(api: Api, runtime: Runtime, stream: StreamKey, asked: Asked) -> Result<Response, Problem> {
-    let watch = runtime.store().watch(&stream);
+async fn follow(api: Api, asker: Asker, stream: StreamKey, asked: Asked) -> Result<Response, Problem> {
+    let watch = asker.runtime.store().watch(&stream);
     // Found out now, so that a bad cursor is an answer with its status.
     let (of, query) = (stream.clone(), asked.query.clone());
-    let first = runtime.blocking(move |store| store.changes(&of, &query)).await?;
-    let state =
-        Follow { api, runtime, stream, query: asked.query, watch, next: Some(first), queue: Vec::new().into_iter() };
+    let first = asker.runtime.blocking(move |store| store.changes(&of, &query)).await?;
+    let state = Follow {
+        api,
+        asker,
+        checked: Instant::now(),
+        stream,
+        query: asked.query,
+        watch,
+        next: Some(first),
+        queue: Vec::new().into_iter(),
+    };
     let events = stream::unfold(state, |mut state| async move {
         let event = state.next_event().await?;
         Some((Ok::<_, Infallible>(event), state))
@@ -259,7 +293,9 @@ async fn follow(api: Api, runtime: Runtime, stream: StreamKey, asked: Asked) -> 
 
 struct Follow {
     api: Api,
-    runtime: Runtime,
+    asker: Asker,
+    /// When the key was last found good.
+    checked: Instant,
     stream: StreamKey,
     query: ChangesQuery,
     watch: tokio::sync::watch::Receiver<u64>,
@@ -270,6 +306,10 @@ struct Follow {
 impl Follow {
     async fn next_event(&mut self) -> Option<Event> {
         loop {
+            if self.checked.elapsed() >= CHECK_KEY {
+                self.asker.check().await.ok()?;
+                self.checked = Instant::now();
+            }
             if let Some(change) = self.queue.next() {
                 let mut text = String::new();
                 Writer::default().record(&mut text, &change);
@@ -279,7 +319,7 @@ impl Follow {
                 page
             } else {
                 let (of, query) = (self.stream.clone(), self.query.clone());
-                let read = self.runtime.blocking(move |store| store.changes(&of, &query)).await;
+                let read = self.asker.runtime.blocking(move |store| store.changes(&of, &query)).await;
                 // On an error the client comes back with its last cursor and is told as an answer.
                 read.inspect_err(|error| tracing::debug!(%error, "a stream of changes ended")).ok()?
             };
@@ -290,6 +330,7 @@ impl Follow {
             if idle {
                 tokio::select! {
                     changed = self.watch.changed() => changed.ok()?,
+                    () = tokio::time::sleep(CHECK_KEY) => {}
                     () = self.api.stop.cancelled() => return None,
                 }
             }

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
-use axum::response::Json as Answer;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Json as Answer, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Problem;
 use super::access::{Caller, Look, Manage};
-use super::input::{Json, OptionalJson, Path, Query, SyncPath, limit};
+use super::input::{Json, OptionalJson, Path, Query, SyncPath, idempotency_key, limit};
 use super::problem::Problems;
 use super::views::{RunView, SyncPage, SyncView};
 use crate::ids::{ConnectionName, RunId};
-use crate::runtime::{Asked, Once, SyncSettings, SyncSpec};
+use crate::runtime::{Asked, Once, SyncSettings, SyncSpec, Triggering};
 
 /// The longest wait for a run's end.
 const MAX_WAIT: Duration = Duration::from_mins(10);
@@ -119,22 +119,47 @@ pub(crate) struct Triggered {
 
 /// Run a sync now
 ///
-/// While a run is under way, one more follows it, however often this is asked.
+/// While a run is under way, one more follows it, however often this is asked. With an `Idempotency-Key` the same request
+/// within 24 hours asks for no other run, and is answered as the first.
 #[utoipa::path(post, path = "/v1/syncs/{connection}/{script}/{variant}/trigger", tag = "syncs",
-    operation_id = "trigger_sync", params(SyncPath), request_body = Option<Trigger>,
+    operation_id = "trigger_sync",
+    params(SyncPath, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters")), request_body = Option<Trigger>,
     responses((status = 200, body = Triggered, description = "The run has ended."),
         (status = 202, body = Triggered, description = "It is under way, or will be."), Problems))]
 pub(super) async fn trigger(
     caller: Caller<Manage>,
     Path(path): Path<SyncPath>,
+    headers: HeaderMap,
     OptionalJson(trigger): OptionalJson<Trigger>,
-) -> Result<(StatusCode, Answer<Triggered>), Problem> {
+) -> Result<Response, Problem> {
     let wait = Duration::from_secs(trigger.wait_seconds).min(MAX_WAIT);
     let once = Once { allow_deletes: trigger.allow_deletes };
-    Ok(match caller.runtime.trigger(&path.key(), once, wait).await? {
-        Asked::Ended(run) => (StatusCode::OK, Answer(Triggered { run: Some((*run).into()), active_run: None })),
-        Asked::Pending { run } => (StatusCode::ACCEPTED, Answer(Triggered { run: None, active_run: run })),
-    })
+    let (key, runtime) = (path.key(), &caller.runtime);
+    let Some(given) = idempotency_key(&headers)? else {
+        let (status, triggered) = answer(runtime.trigger(&key, once, wait).await?);
+        return Ok((status, Answer(triggered)).into_response());
+    };
+    let (status, text) = match runtime.trigger_once(&key, once, wait, &given).await? {
+        Triggering::Now(asked) => {
+            let (status, triggered) = answer(asked);
+            let text = serde_json::to_string(&triggered)
+                .map_err(|error| Problem::bad_request("bad-body", error.to_string()))?;
+            runtime.trigger_answered(&given, format!("{} {text}", status.as_u16())).await?;
+            (status, text)
+        }
+        Triggering::Before(answer) => match answer.split_once(' ') {
+            Some(("200", text)) => (StatusCode::OK, text.to_owned()),
+            _ => (StatusCode::ACCEPTED, answer.split_once(' ').unwrap_or_default().1.to_owned()),
+        },
+    };
+    Ok((status, [(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+fn answer(asked: Asked) -> (StatusCode, Triggered) {
+    match asked {
+        Asked::Ended(run) => (StatusCode::OK, Triggered { run: Some((*run).into()), active_run: None }),
+        Asked::Pending { run } => (StatusCode::ACCEPTED, Triggered { run: None, active_run: run }),
+    }
 }
 
 /// Why a sync is paused.

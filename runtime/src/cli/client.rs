@@ -85,7 +85,9 @@ pub(super) type Header = (&'static str, String);
 impl Client {
     /// The API over a service in this process.
     pub(super) fn here(service: Service, environment: EnvironmentName) -> Self {
-        let router = api::router(service, std::sync::Arc::default(), CancellationToken::new(), MAX_SCRIPT_BYTES + 1);
+        // One byte more, so that the script's own check says what is wrong.
+        let bodies = api::BodyLimits { upload: MAX_SCRIPT_BYTES + 1, ..api::BodyLimits::default() };
+        let router = api::router(service, std::sync::Arc::default(), CancellationToken::new(), bodies);
         Self::Here { router, environment }
     }
 

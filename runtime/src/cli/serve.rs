@@ -9,7 +9,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Failed, output};
-use crate::api::{self, metrics, serve};
+use crate::api::{self, BodyLimits, metrics, serve};
+use crate::config::{ServerConfig, units::ByteSize};
 use crate::runtime::Service;
 
 /// Serve the API and run syncs as their schedules say
@@ -60,8 +61,9 @@ pub(super) async fn up(
     let listener = serve::listen(server.listen).await?;
     let address = listener.local_addr().map_err(Failed::io("find out where it listens"))?;
     let figures: Arc<metrics::Metrics> = Arc::default();
-    let max_upload = usize::try_from(server.max_body.0).unwrap_or(usize::MAX);
-    let router = api::router(service.clone(), Arc::clone(&figures), stop.clone(), max_upload);
+    serve::raise_descriptor_limit();
+    let (bodies, limits) = (body_limits(server), limits(server));
+    let router = api::router(service.clone(), Arc::clone(&figures), stop.clone(), bodies);
     let grace = server.shutdown_grace;
     let metrics = match server.metrics_listen {
         Some(at) => Some((serve::listen(at).await?, metrics::router(figures, service.clone()))),
@@ -81,10 +83,10 @@ pub(super) async fn up(
     }
     let metrics = async {
         if let Some((listener, router)) = metrics {
-            serve::serve(listener, None, router, stop.clone(), grace).await;
+            serve::serve(listener, None, router, stop.clone(), grace, limits.clone()).await;
         }
     };
-    let api = serve::serve(listener, tls, router, stop.clone(), grace);
+    let api = serve::serve(listener, tls, router, stop.clone(), grace, limits.clone());
     let scheduled = service.serve(stop.clone(), grace);
     let (ended, (), (), ()) = tokio::join!(scheduled, api, metrics, beside);
     ended?;
@@ -99,6 +101,26 @@ fn raise_descriptor_limit() {
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
     {
         tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+    }
+}
+
+fn body_limits(server: &ServerConfig) -> BodyLimits {
+    let bytes = |size: ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
+    BodyLimits {
+        upload: bytes(server.max_body),
+        together: bytes(server.body_memory),
+        rate: server.body_rate.0,
+        pause: server.header_timeout,
+        time: server.body_timeout,
+    }
+}
+
+fn limits(server: &ServerConfig) -> serve::Limits {
+    serve::Limits {
+        header: server.header_timeout,
+        idle: server.idle_timeout,
+        write: server.write_timeout,
+        connections: usize::try_from(server.max_connections).unwrap_or(usize::MAX),
     }
 }
 

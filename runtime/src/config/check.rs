@@ -35,6 +35,29 @@ impl Config {
                 server.listen
             ));
         }
+        let times = [
+            ("body_timeout", server.body_timeout),
+            ("header_timeout", server.header_timeout),
+            ("idle_timeout", server.idle_timeout),
+            ("write_timeout", server.write_timeout),
+        ];
+        for (key, time) in times {
+            if time == Duration::ZERO {
+                return wrong(format!(
+                    "`[server] {key}` is 0, so no request would ever be answered: set it to 1s or more"
+                ));
+            }
+        }
+        if server.max_connections == 0 {
+            return wrong("`[server] max_connections` is 0, so nobody could connect: set it to 1 or more");
+        }
+        if server.body_memory < server.max_body {
+            return wrong(format!(
+                "`[server] body_memory` is {}, less than the {} of `max_body`, so the largest body would never fit in: raise \
+                 `body_memory` or lower `max_body`",
+                server.body_memory, server.max_body
+            ));
+        }
         let Some(metrics) = server.metrics_listen else { return Ok(()) };
         if is_reachable(metrics) && !server.allow_plaintext {
             return wrong(format!(

@@ -8,7 +8,9 @@ use ipnet::IpNet;
 
 use super::setting::{Bad, Raw, Setting};
 use super::units::{ByteSize, Count};
-use crate::sandbox::{CompileLimits, Limits};
+use crate::api::BodyLimits;
+use crate::api::serve::Limits;
+use crate::sandbox::{CompileLimits, Limits as RunLimits};
 use crate::script::ScanLimits;
 
 /// A setting's place: its section, empty for those before all sections, and its key.
@@ -124,7 +126,21 @@ settings! {
         /// Where the metrics can be read, in clear text; nowhere unless set.
         metrics_listen: Option<SocketAddr> = None,
         /// How large a request's body may be: the largest is a script that is uploaded.
-        max_body: ByteSize = ByteSize(64 << 20),
+        max_body: ByteSize = ByteSize(BodyLimits::default().upload as u64),
+        /// How much of the bodies of requests may be in memory at once.
+        body_memory: ByteSize = ByteSize(BodyLimits::default().together as u64),
+        /// How much of a body has to come in a second, on average over `header_timeout`.
+        body_rate: ByteSize = ByteSize(BodyLimits::default().rate),
+        /// How long a body may take to come.
+        body_timeout: Duration = BodyLimits::default().time,
+        /// How many connections there may be at once, at the API and at the metrics each.
+        max_connections: u32 = 4_096,
+        /// How long a request's head may take to come, and a body may stand still.
+        header_timeout: Duration = Limits::default().header,
+        /// How long a connection may be open without a request.
+        idle_timeout: Duration = Limits::default().idle,
+        /// How long an answer may wait to be taken.
+        write_timeout: Duration = Limits::default().write,
         /// How long requests and runs may take to end once the service is told to. Five seconds less than what Kubernetes
         /// waits before it kills.
         shutdown_grace: Duration = Duration::from_secs(25),
@@ -139,11 +155,11 @@ settings! {
         /// How long runs and their logs are kept.
         keep: Duration = Duration::from_hours(30 * 24),
         /// Fuel of a run, unless its script or sync says otherwise: about one unit an instruction.
-        fuel: Count = Count(Limits::default().fuel),
+        fuel: Count = Count(RunLimits::default().fuel),
         /// Memory of a run, unless its script or sync says otherwise.
-        memory_limit: ByteSize = ByteSize(Limits::default().memory),
+        memory_limit: ByteSize = ByteSize(RunLimits::default().memory),
         /// Time of a run, waits included, unless its script or sync says otherwise.
-        timeout: Duration = Limits::default().timeout,
+        timeout: Duration = RunLimits::default().timeout,
     }
 
     /// What uploaded scripts may be made of. A script over one of these is refused before it is compiled, or when compiling it takes

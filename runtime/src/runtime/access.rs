@@ -52,6 +52,16 @@ impl Runtime {
         Ok(())
     }
 
+    /// Whether a key that was found good is so still: what is answered for longer asks again and again.
+    pub async fn is_still_good(&self, id: &str) -> Result<bool, RuntimeError> {
+        let seen = lock(&self.keys).get(id).cloned();
+        let key = match seen {
+            Some(key) => Some(key),
+            None => self.document::<ApiKey>(DocumentKind::Key, id).await?,
+        };
+        Ok(key.is_some_and(|key| key.expires_at.is_none_or(|at| at > self.shared.clock.now())))
+    }
+
     /// What a key may do here.
     pub async fn authenticate(&self, presented: &PresentedKey) -> Result<Principal, RuntimeError> {
         let seen = lock(&self.keys).get(presented.id()).cloned();

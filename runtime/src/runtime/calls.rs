@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use super::{Execution, Runtime, RuntimeError, lock};
+use super::{Execution, Runtime, RuntimeError, lock, triggers};
 use crate::egress::{Exchange, Exhausted, Meter, Request, Response};
 use crate::ids::{ConnectionName, RunId, ScriptName, Timestamp};
 use crate::incident;
@@ -85,6 +85,15 @@ struct Known {
     created_at: Timestamp,
 }
 
+/// Where it is kept what an idempotency key stands for.
+pub(super) fn known_key(prefix: &str, key: &str) -> Result<String, RuntimeError> {
+    if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY {
+        let reason = format!("use 1 to {MAX_IDEMPOTENCY_KEY} characters");
+        return Err(RuntimeError::BadInput { what: "the idempotency key", reason });
+    }
+    Ok(format!("{prefix}{}", hash(&[key])))
+}
+
 fn call_key(id: RunId) -> String {
     format!("call/{id}")
 }
@@ -142,14 +151,7 @@ impl Runtime {
             return Err(RuntimeError::Stopping);
         }
         let request_hash = hash(&[script.as_str(), connection.as_str(), &input]);
-        let known_key = match idempotency_key {
-            Some(key) if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY => {
-                let reason = format!("use 1 to {MAX_IDEMPOTENCY_KEY} characters");
-                return Err(RuntimeError::BadInput { what: "the idempotency key", reason });
-            }
-            Some(key) => Some(format!("key/{}", hash(&[key]))),
-            None => None,
-        };
+        let known_key = idempotency_key.map(|key| known_key("key/", key)).transpose()?;
         let now = self.shared.clock.now();
         // Held so that of two that come at once with the same key only one begins.
         let _changing = self.changing.lock().await;
@@ -302,6 +304,12 @@ impl Runtime {
                 gone.insert(call.id);
                 store.put_document(DocumentKind::ActionCall, key, None)
             })?;
+            each(store, triggers::PREFIX, |key, text| {
+                if super::parse::<triggers::Noted>(text)?.connection != connection {
+                    return Ok(());
+                }
+                store.put_document(DocumentKind::ActionCall, key, None)
+            })?;
             each(store, "key/", |key, text| {
                 if !gone.contains(&super::parse::<Known>(text)?.call) {
                     return Ok(());
@@ -347,6 +355,10 @@ fn tidy(store: &dyn Store, key: &str, text: &str, now: Timestamp, started: bool)
     if key.starts_with("key/") {
         let known: Known = super::parse(text)?;
         return if old(known.created_at) { store.put_document(DocumentKind::ActionCall, key, None) } else { Ok(()) };
+    }
+    if key.starts_with(triggers::PREFIX) {
+        let noted: triggers::Noted = super::parse(text)?;
+        return if old(noted.created_at) { store.put_document(DocumentKind::ActionCall, key, None) } else { Ok(()) };
     }
     let mut call: Call = super::parse(text)?;
     if old(call.created_at) && call.state != CallState::Running {

@@ -187,6 +187,8 @@ impl Integration {
     }
 }
 
+/// Connections that are looked at together.
+const PAGE: usize = 1_000;
 /// The longest window of a rate limit: 31 days.
 const MAX_WINDOW_MS: u64 = 31 * 86_400_000;
 
@@ -271,10 +273,16 @@ impl Runtime {
     pub async fn delete_integration(&self, name: &IntegrationName) -> Result<(), RuntimeError> {
         let _changing = self.changing.lock().await;
         self.integration(name).await?;
-        let connections = self.connections(None, usize::MAX).await?;
-        if let Some(user) = connections.iter().find(|connection| connection.integration == *name) {
-            let by = format!("connection {}", user.name);
-            return Err(RuntimeError::InUse { what: "integration", name: name.to_string(), by });
+        // Page by page: there may be a million.
+        let mut after = None;
+        loop {
+            let page = self.connections(after, PAGE).await?;
+            if let Some(user) = page.iter().find(|connection| connection.integration == *name) {
+                let by = format!("connection {}", user.name);
+                return Err(RuntimeError::InUse { what: "integration", name: name.to_string(), by });
+            }
+            let Some(last) = page.last().filter(|_| page.len() == PAGE) else { break };
+            after = Some(last.name.to_string());
         }
         let scripts = self.blocking(|store| store.scripts()).await?;
         if let Some(user) = scripts.iter().find(|script| script.integration.as_ref() == Some(name)) {

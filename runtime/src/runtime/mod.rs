@@ -28,6 +28,7 @@ mod rehearse;
 mod scripts;
 mod service;
 mod syncs;
+mod triggers;
 
 use std::future::Future;
 use std::ops::Deref;
@@ -53,6 +54,7 @@ pub use self::rehearse::{DryRun, Workshop};
 pub use self::scripts::Upload;
 pub use self::service::{Service, store_dir};
 pub use self::syncs::{Asked, Sync, SyncSettings, SyncSpec, SyncStatus};
+pub use self::triggers::Triggering;
 
 use self::connections::Accounts;
 use self::dispatch::Dispatch;
