@@ -133,23 +133,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl ItemsApi {
     pub(crate) async fn start() -> Self {
-        Self::start_with(|router| router).await
-    }
-
-    /// One that keeps no connections, so that none is counted as a leak.
-    pub(crate) async fn start_unpooled() -> Self {
-        let close = axum::middleware::map_response(async |mut response: Response| {
-            response.headers_mut().insert("connection", "close".parse().unwrap());
-            response
-        });
-        Self::start_with(|router| router.layer(close)).await
-    }
-
-    async fn start_with(complete: impl FnOnce(Router) -> Router) -> Self {
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::<Shared>::default();
-        let router = complete(Router::new().fallback(answer).with_state(Arc::clone(&shared)));
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { address, shared }
     }

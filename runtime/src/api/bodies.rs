@@ -1,4 +1,4 @@
-//! Bodies of requests: which are taken at all, how large and how slow they may be, and how many at once.
+//! Bodies of requests, and of large answers: which are taken at all, how large and how slow they may be, and how many at once.
 //!
 //! Order of checks: what the headers say, before anything is read; then, once somebody who may reads the body, whether there is
 //! room for it in memory; then its pace and its size as it comes.
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, Bytes, HttpBody as _};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode, Version, header};
+use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{StreamExt as _, stream};
@@ -140,7 +140,7 @@ impl Reading {
             Some(Ok(data)) => data,
         };
         self.time = self.time.saturating_sub(waited);
-        let earned = Duration::from_secs_f64(data.len() as f64 / limits.rate.max(1) as f64);
+        let earned = Duration::from_micros(1_000_000 * data.len() as u64 / limits.rate.max(1));
         self.credit = (self.credit.saturating_sub(waited) + earned).min(limits.pause);
         self.read += data.len();
         if self.read > self.limit {
@@ -155,6 +155,58 @@ impl Reading {
         Some(Ok(data))
     }
 }
+
+/// Bytes of pages of records that may be in memory at once: while they are put together, and until they were taken.
+const ANSWERS: usize = 256 << 20;
+/// How long a page waits for others to be taken.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// The memory of large answers.
+pub(super) struct Answers(Arc<Semaphore>);
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ANSWERS / UNIT)))
+    }
+}
+
+impl Answers {
+    /// Memory for an answer of at most so many bytes, which is there twice while it is written.
+    pub(super) async fn room(&self, bytes: usize) -> Result<Room, Problem> {
+        let units = u32::try_from((2 * bytes).min(ANSWERS).div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let room = tokio::time::timeout(ANSWER_WAIT, Arc::clone(&self.0).acquire_many_owned(units)).await;
+        let room = room.ok().and_then(Result::ok).ok_or_else(|| {
+            incident::report("too-many-answers", "request", "there is no memory left for pages of records");
+            let detail = "too many pages are waiting to be taken: ask again in a moment, or for smaller ones";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-answers", detail).retry(RETRY_SECONDS)
+        })?;
+        Ok(Room(room))
+    }
+}
+
+/// Memory of an answer.
+pub(super) struct Room(OwnedSemaphorePermit);
+
+impl Room {
+    /// None of it, for an answer with nothing in it.
+    pub(super) fn empty(mut self) -> Self {
+        drop(self.0.split(self.0.num_permits()));
+        self
+    }
+
+    /// The answer, which has that memory until it was taken.
+    pub(super) fn keep(mut self, mut response: Response) -> Response {
+        let size = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
+        let rest = self.0.num_permits().saturating_sub(size.div_ceil(UNIT));
+        drop(self.0.split(rest));
+        response.extensions_mut().insert(Kept(Arc::new(self.0)));
+        response
+    }
+}
+
+/// Among an answer's extensions: the memory that it has.
+#[derive(Clone)]
+pub(super) struct Kept(#[expect(dead_code, reason = "it is held")] Arc<OwnedSemaphorePermit>);
 
 fn too_large(limit: usize) -> Problem {
     incident::report("body-too-large", "request", format_args!("the limit is {limit} bytes"));
@@ -190,7 +242,7 @@ pub(super) async fn limit(State(bodies): State<Arc<Bodies>>, request: Request, n
             });
             let answer = next.run(Request::from_parts(head, Body::from_stream(data))).await;
             let refusal = held.refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
-            refusal.map_or(answer, |problem| problem.into_response())
+            refusal.map_or(answer, Problem::into_response)
         }
     };
     // The rest of the body would be taken for the next request, or has to be read for nothing.
@@ -213,7 +265,7 @@ fn check(request: &Request, limit: usize) -> Result<Option<usize>, Problem> {
             return Err(Problem::bad_request("bad-header", format!("the header {name} is there more than once")));
         }
     }
-    let host = headers.get(header::HOST).map(|host| host.as_bytes());
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
     let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     if let (Some(host), Some(authority)) = (host, authority)
         && !host.eq_ignore_ascii_case(authority)
@@ -221,7 +273,7 @@ fn check(request: &Request, limit: usize) -> Result<Option<usize>, Problem> {
         return Err(Problem::bad_request("bad-header", "the request names two hosts"));
     }
     let proxied = request.extensions().get::<MatchedPath>().is_some_and(|path| path.as_str().contains("/proxy/"));
-    let encoding = headers.get(header::CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
+    let encoding = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
     if !proxied && encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
         let detail = "bodies are taken as they are: send it without `Content-Encoding`";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-encoding", detail));

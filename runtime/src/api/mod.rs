@@ -70,6 +70,7 @@ pub struct Api {
     metrics: Arc<Metrics>,
     /// Cancelled when the service is about to stop: who waits for changes is answered.
     stop: CancellationToken,
+    answers: Arc<bodies::Answers>,
 }
 
 /// The header that names a request in answers and logs.
@@ -121,7 +122,7 @@ fn routes() -> OpenApiRouter<Api> {
 
 /// The API over a service. Bodies that are no uploads are read up to 3 MiB.
 pub fn router(service: Service, metrics: Arc<Metrics>, stop: CancellationToken, bodies: BodyLimits) -> Router {
-    let api = Api { service, metrics, stop };
+    let api = Api { service, metrics, stop, answers: Arc::default() };
     Router::from(routes())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)

@@ -15,13 +15,14 @@ use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::{Caller, LOCAL_KEY, ReadRecords, no_good_key};
+use super::bodies::Room;
 use super::input::{PageQuery, Path, Query};
 use super::problem::{ProblemBody, Problems};
 use super::views::{StreamPage, StreamView};
 use super::{Api, Problem};
 use crate::ids::{ConnectionName, ModelName, StreamKey, Time, Timestamp, Variant};
 use crate::runtime::Runtime;
-use crate::store::{ActionFilter, Change, ChangePage, ChangesQuery};
+use crate::store::{ActionFilter, Change, ChangePage, ChangesQuery, MAX_RECORD_BYTES};
 
 /// The longest wait for changes.
 const MAX_WAIT: Duration = Duration::from_mins(1);
@@ -29,6 +30,8 @@ const MAX_WAIT: Duration = Duration::from_mins(1);
 const PAGE_BYTES: usize = 4 << 20;
 /// The most that can be asked for.
 const MAX_PAGE_BYTES: usize = 16 << 20;
+/// The most that who follows has waiting: each of thousands may be slow.
+const FOLLOW_BYTES: usize = 256 << 10;
 /// Ids that can be asked for at once.
 const MAX_IDS: usize = 100;
 /// How often it is looked whether the key of who follows or waits was taken away: well within the five seconds after which one
@@ -210,16 +213,17 @@ pub(super) async fn changes(
         return follow(api, asker, stream, asked).await;
     }
     if !asked.ids.is_empty() {
+        let room = api.answers.room(asked.ids.len() * MAX_RECORD_BYTES).await?;
         let (ids, of) = (asked.ids, stream.clone());
         let mut changes = asker.runtime.blocking(move |store| store.changes_of(&of, &ids)).await?;
         changes.retain(|change| {
             asked.query.filter.passes(change.action)
                 && asked.query.modified_after.is_none_or(|date| change.last_modified_at > date)
         });
-        return Ok(page(&ChangePage { changes, cursor: String::new(), more: false }, &api));
+        return Ok(room.keep(page(&ChangePage { changes, cursor: String::new(), more: false }, &api)));
     }
-    let found = wait_for_changes(&api, &asker, &stream, asked.query, asked.wait).await?;
-    Ok(page(&found, &api))
+    let (found, room) = wait_for_changes(&api, &asker, &stream, asked.query, asked.wait).await?;
+    Ok(room.keep(page(&found, &api)))
 }
 
 /// Who reads, for as long as the key is good.
@@ -242,34 +246,39 @@ async fn wait_for_changes(
     stream: &StreamKey,
     mut query: ChangesQuery,
     wait: Duration,
-) -> Result<ChangePage, Problem> {
+) -> Result<(ChangePage, Room), Problem> {
     let (deadline, runtime) = (Instant::now() + wait, &asker.runtime);
     // Before the first look, so that what is written after it is not passed over.
     let mut watch = (!wait.is_zero()).then(|| runtime.store().watch(stream));
     loop {
         let (of, asked) = (stream.clone(), query.clone());
+        // While it waits it has none.
+        let room = api.answers.room(query.max_bytes).await?;
         let found = runtime.blocking(move |store| store.changes(&of, &asked)).await?;
         let Some(watch) = watch.as_mut().filter(|_| found.changes.is_empty() && Instant::now() < deadline) else {
-            return Ok(found);
+            return Ok((found, room));
         };
         query.cursor = Some(found.cursor.clone());
         if found.more {
             continue;
         }
+        let room = room.empty();
         tokio::select! {
             _ = watch.changed() => {}
             () = tokio::time::sleep_until(deadline.min(Instant::now() + CHECK_KEY)) => {}
-            () = api.stop.cancelled() => return Ok(found),
+            () = api.stop.cancelled() => return Ok((found, room)),
         }
         asker.check().await?;
         if Instant::now() >= deadline && !watch.has_changed().unwrap_or(false) {
-            return Ok(found);
+            return Ok((found, room));
         }
     }
 }
 
 /// Changes as they come.
 async fn follow(api: Api, asker: Asker, stream: StreamKey, asked: Asked) -> Result<Response, Problem> {
+    let mut asked = asked;
+    asked.query.max_bytes = asked.query.max_bytes.min(FOLLOW_BYTES);
     let watch = asker.runtime.store().watch(&stream);
     // Found out now, so that a bad cursor is an answer with its status.
     let (of, query) = (stream.clone(), asked.query.clone());

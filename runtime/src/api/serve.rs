@@ -48,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::activity::{Activity, Overdue, UnderWay};
 use self::door::Door;
+use super::bodies::Kept;
 use super::{Problem, problem};
 use crate::incident;
 
@@ -314,12 +315,13 @@ where
         let under_way = self.activity.request();
         let answering = tower::Service::call(&mut self.router, request);
         Box::pin(async move {
-            let (head, body) = answering.await?.into_parts();
+            let (mut head, body) = answering.await?.into_parts();
+            let kept = head.extensions.remove::<Kept>();
             if body.is_end_stream() {
                 return Ok(Response::from_parts(head, body));
             }
             let data = body.into_data_stream();
-            let body = Body::from_stream(Answer { data, rest: Bytes::new(), under_way });
+            let body = Body::from_stream(Answer { data, rest: Bytes::new(), under_way, _kept: kept });
             Ok(Response::from_parts(head, body))
         })
     }
@@ -330,6 +332,7 @@ struct Answer {
     data: BodyDataStream,
     rest: Bytes,
     under_way: UnderWay,
+    _kept: Option<Kept>,
 }
 
 impl Stream for Answer {

@@ -98,6 +98,13 @@ fn every_setting_can_be_set_in_the_file() {
         allow_plaintext = true
         metrics_listen = "127.0.0.1:1"
         max_body = 1024
+        body_memory = "1MiB"
+        body_rate = 10
+        body_timeout = "1m"
+        max_connections = 9
+        header_timeout = "1s"
+        idle_timeout = "2s"
+        write_timeout = "3s"
         shutdown_grace = "0s"
         [runs]
         at_once = 1_0
@@ -131,6 +138,13 @@ fn every_setting_can_be_set_in_the_file() {
             allow_plaintext: true,
             metrics_listen: Some("127.0.0.1:1".parse().unwrap()),
             max_body: ByteSize(1024),
+            body_memory: ByteSize(1 << 20),
+            body_rate: ByteSize(10),
+            body_timeout: Duration::from_mins(1),
+            max_connections: 9,
+            header_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(2),
+            write_timeout: Duration::from_secs(3),
             shutdown_grace: Duration::ZERO,
         },
         runs: RunsConfig {
@@ -418,7 +432,15 @@ fn metrics_have_an_address_of_their_own_and_stay_on_this_machine() {
 #[test]
 fn limits_under_which_nothing_would_run_are_refused() {
     type Change = fn(&mut Config);
-    let changes: [(&str, Change); 11] = [
+    let changes: [(&str, Change); 17] = [
+        ("`[server] max_connections` is 0", |config| config.server.max_connections = 0),
+        ("`[server] header_timeout` is 0", |config| config.server.header_timeout = Duration::ZERO),
+        ("`[server] idle_timeout` is 0", |config| config.server.idle_timeout = Duration::ZERO),
+        ("`[server] write_timeout` is 0", |config| config.server.write_timeout = Duration::ZERO),
+        ("`[server] body_timeout` is 0", |config| config.server.body_timeout = Duration::ZERO),
+        ("`[server] body_memory` is 1MiB, less than the 32MiB of `max_body`", |config| {
+            config.server.body_memory = ByteSize(1 << 20);
+        }),
         ("`[runs] at_once` is 0", |config| config.runs.at_once = 0),
         ("`[runs] fuel` is 0", |config| config.runs.fuel = Count(0)),
         ("`[runs] keep` is 0", |config| config.runs.keep = Duration::ZERO),

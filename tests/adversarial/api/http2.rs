@@ -149,7 +149,7 @@ fn headers_that_unpack_to_much_more_are_not_unpacked() {
         let mut entry = literal("x", &"y".repeat(4_000));
         entry[0] = 0x40;
         block.extend(entry);
-        block.extend([0x80 | 62; 10_000]);
+        block.extend([0x80 | 0x3e; 10_000]);
         let answer =
             flood(connect(ground, &[]).await, std::iter::once(frame(HEADERS, END_HEADERS | END_STREAM, 1, &block)));
         assert_goaway(&answer.await);

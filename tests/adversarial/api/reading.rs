@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use rand::{Rng as _, SeedableRng as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::super::{Ground, case};
+use super::super::{Ground, case, library_case};
 use super::raw::statuses;
 use crate::service::api::{Account, Do};
 use crate::service::client::Client;
@@ -185,6 +186,30 @@ async fn cursors(ground: &Ground, elsewhere: &Client) -> Vec<&'static str> {
     read(others, &other).await.problem(410, "cursor-from-lost-history");
     ground.client.delete("/v1/connections/other").await.ok();
     vec!["head-too-large"]
+}
+
+#[test]
+fn no_bytes_are_taken_for_a_cursor_that_the_store_did_not_make() {
+    library_case("A07", || {
+        let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/cursor");
+        let corpus: Vec<Vec<u8>> =
+            std::fs::read_dir(corpus).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
+        let mut random = rand::rngs::StdRng::seed_from_u64(6);
+        for nth in 0..50_000 {
+            let mut bytes = corpus[nth % corpus.len()].clone();
+            if nth >= corpus.len() {
+                for _ in 0..random.random_range(1..8) {
+                    let at = random.random_range(0..=bytes.len());
+                    match random.random_range(0..3) {
+                        0 => bytes.insert(at, random.random()),
+                        1 => bytes.truncate(at),
+                        _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << random.random_range(0..8)),
+                    }
+                }
+            }
+            terapi::fuzz::cursor(&bytes);
+        }
+    });
 }
 
 #[test]

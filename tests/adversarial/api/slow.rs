@@ -80,7 +80,7 @@ fn a_head_and_a_body_that_come_byte_by_byte_end_their_connection() {
         stream.write_all(post(ground, 3_000_000).as_bytes()).await.unwrap();
         let (answer, took) = drip(stream, &[b' '; 40], 40, Duration::from_millis(1)).await;
         assert_eq!(statuses(&answer), [408], "{answer}");
-        assert!((Duration::from_secs(6)..Duration::from_secs(60)).contains(&took), "{took:?}");
+        assert!((Duration::from_secs(6)..Duration::from_mins(1)).contains(&took), "{took:?}");
         vec!["slow-request", "slow-request", "slow-body", "slow-body"]
     });
 }
