@@ -10,7 +10,6 @@ use super::problem::Problems;
 use super::views::CallView;
 use crate::ids::{ConnectionName, RunId, ScriptName};
 use crate::runtime::CallState;
-use crate::store::canonical;
 
 /// Call an action
 ///

@@ -74,7 +74,7 @@ pub(super) async fn upload(
     request_body(content((inline(Vec<u8>) = "application/wasm"), (String = "text/plain"))),
     responses((status = 200, body = Object), Problems))]
 pub(super) async fn describe(caller: Caller<Deploy>, Raw(bytes): Raw) -> Result<Answer<serde_json::Value>, Problem> {
-    let script = caller.runtime.look_at(bytes).await?;
+    let script = caller.runtime.look_at(bytes.into()).await?;
     Ok(Answer(serde_json::to_value(&script.manifest).unwrap_or_default()))
 }
 

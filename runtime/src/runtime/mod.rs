@@ -61,7 +61,7 @@ use self::dispatch::Dispatch;
 use crate::clock::Clock;
 use crate::egress::{Egress, EgressError};
 use crate::ids::EnvironmentName;
-use crate::sandbox::{Artifacts, Limits, Sandbox, SandboxError, UploadLimits};
+use crate::sandbox::{self, Artifacts, Limits, Sandbox, SandboxError, UploadLimits};
 use crate::scheduler::Admission;
 use crate::secrets::{Keyring, SecretsError};
 use crate::store::embedded::StoreOptions;
