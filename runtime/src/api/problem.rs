@@ -295,6 +295,9 @@ pub(super) enum Problems {
     /// There is no such thing.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(ProblemBody),
+    /// The body came too slowly.
+    #[response(status = 408, content_type = "application/problem+json")]
+    TooSlow(ProblemBody),
     /// Something stands against it now.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(ProblemBody),
@@ -307,6 +310,9 @@ pub(super) enum Problems {
     /// The request can be read, and what it says is not acceptable.
     #[response(status = 422, content_type = "application/problem+json")]
     Unprocessable(ProblemBody),
+    /// Too much is under way at once; `Retry-After` says when to ask again.
+    #[response(status = 429, content_type = "application/problem+json")]
+    TooMany(ProblemBody),
     /// Something went wrong that should not.
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(ProblemBody),
