@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Failed, output};
@@ -52,7 +51,6 @@ pub(super) async fn up(
 ) -> Result<(), Failed> {
     let config = &context.config;
     config.check()?;
-    raise_descriptor_limit();
     let server = &config.server;
     let tls = match (&server.tls_cert, &server.tls_key) {
         (Some(certificate), Some(key)) => Some(serve::tls(certificate, key)?),
@@ -91,17 +89,6 @@ pub(super) async fn up(
     let (ended, (), (), ()) = tokio::join!(scheduled, api, metrics, beside);
     ended?;
     Ok(())
-}
-
-/// Each connection and each compiled script has a descriptor. Of what systems allow, many give a process a small part, for programs that
-/// use `select`.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
-    {
-        tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
-    }
 }
 
 fn body_limits(server: &ServerConfig) -> BodyLimits {
