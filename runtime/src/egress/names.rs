@@ -28,6 +28,7 @@ use futures_util::future::{self, Either};
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy,
 };
+use hickory_resolver::lookup::Lookup as Answers;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::Query;
@@ -120,11 +121,7 @@ impl Names {
         });
         let known = [RecordType::A, RecordType::AAAA].map(|family| {
             let found = hosts.lookup_static_host(&Query::query(name.clone(), family));
-            found
-                .iter()
-                .flat_map(|found| found.answers())
-                .filter_map(|record| record.data.ip_addr())
-                .collect::<Vec<_>>()
+            found.iter().flat_map(Answers::answers).filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>()
         });
         let known = known.concat();
         if !known.is_empty() {

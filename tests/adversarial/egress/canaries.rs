@@ -21,25 +21,32 @@ pub(super) fn own_address() -> Option<IpAddr> {
 
 impl Canaries {
     fn listen() -> Self {
+        // A port may be somebody else's on one of the addresses.
+        let canaries = (0..100).find_map(|_| Self::try_listen().ok());
+        canaries.expect("a port that is free on all addresses")
+    }
+
+    fn try_listen() -> std::io::Result<Self> {
         let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = first.local_addr().unwrap().port();
         let mut canaries = Self { listeners: vec![first], port };
-        canaries.add(Ipv4Addr::new(127, 255, 255, 254).into());
+        canaries.add(Ipv4Addr::new(127, 255, 255, 254).into())?;
         // Not on every machine; what cannot be listened on cannot be reached either.
         let more = [IpAddr::from(Ipv6Addr::LOCALHOST)].into_iter().chain(own_address());
         for address in more {
             if TcpListener::bind((address, 0)).is_ok() {
-                canaries.add(address);
+                canaries.add(address)?;
             }
         }
         for listener in &canaries.listeners {
             listener.set_nonblocking(true).unwrap();
         }
-        canaries
+        Ok(canaries)
     }
 
-    fn add(&mut self, address: IpAddr) {
-        self.listeners.push(TcpListener::bind((address, self.port)).unwrap());
+    fn add(&mut self, address: IpAddr) -> std::io::Result<()> {
+        self.listeners.push(TcpListener::bind((address, self.port))?);
+        Ok(())
     }
 
     /// Panics if anybody has connected to any of them since the last time.

@@ -65,9 +65,14 @@ pub(super) async fn dns() -> &'static Dns {
 
 impl Dns {
     async fn bind() -> (UdpSocket, TcpListener, Self) {
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = udp.local_addr().unwrap();
-        let tcp = TcpListener::bind(address).await.unwrap();
+        let (udp, tcp, address) = loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let address = udp.local_addr().unwrap();
+            // The port may be somebody else's over TCP.
+            if let Ok(tcp) = TcpListener::bind(address).await {
+                break (udp, tcp, address);
+            }
+        };
         (udp, tcp, Self { address, rules: Mutex::default(), asked: Mutex::default() })
     }
 
