@@ -78,3 +78,23 @@ fn mutant(random: &mut impl Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
 fn fuzz_upload_scan() {
     fuzz("upload_scan", terapi::fuzz::upload_scan, vec![HandWritten::default().bytes(), guest("mirror")]);
 }
+
+#[test]
+fn fuzz_url_and_policy() {
+    fuzz("url_and_policy", terapi::fuzz::url_and_policy, Vec::new());
+}
+
+#[test]
+fn fuzz_http_answer() {
+    fuzz("http_answer", terapi::fuzz::http_answer, Vec::new());
+}
+
+#[test]
+fn fuzz_cursor() {
+    fuzz("cursor", terapi::fuzz::cursor, Vec::new());
+}
+
+#[test]
+fn fuzz_record_json() {
+    fuzz("record_json", terapi::fuzz::record_json, Vec::new());
+}

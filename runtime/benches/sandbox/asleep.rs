@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use terapi::clock::SystemClock;
 use terapi::egress::Egress;
-use terapi::sandbox::Sandbox;
+use terapi::sandbox::{Patience, Sandbox};
 use terapi::store::Store;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -66,7 +66,7 @@ pub(crate) async fn bench(guest: &[u8]) {
     let mut server = Server::start();
     let policy = server.policy();
     let sandbox = Sandbox::new(u32::try_from(most).unwrap() + 8, Arc::new(SystemClock)).unwrap();
-    let script = sandbox.load(guest.to_vec()).await.unwrap();
+    let script = sandbox.load(guest.to_vec(), Patience::Upload).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(NullStore);
     let cancel = CancellationToken::new();
     let mut runs = JoinSet::new();

@@ -90,13 +90,13 @@ async fn open(dir: &std::path::Path, guest: &[u8], stop: &CancellationToken) -> 
     service.create_keyring().unwrap();
     let listener = api::serve::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = api::router(service.clone(), Arc::default(), stop.clone(), 16 << 20);
+    let router = api::router(service.clone(), Arc::default(), stop.clone(), api::BodyLimits::default());
     let runtime = service.default_environment();
     let key = runtime.create_key("bench", Scopes::all(), None).await.unwrap().text.expose().to_owned();
     let serving = stop.clone();
     tokio::spawn(async move {
         let grace = Duration::from_secs(1);
-        let api = api::serve::serve(listener, None, router, serving.clone(), grace);
+        let api = api::serve::serve(listener, None, router, serving.clone(), grace, api::serve::Limits::default());
         let (served, ()) = tokio::join!(service.serve(serving.clone(), grace), api);
         served.unwrap();
     });

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use terapi::clock::SystemClock;
 use terapi::egress::{Egress, Policy};
 use terapi::run::Outcome;
-use terapi::sandbox::{Artifacts, Sandbox};
+use terapi::sandbox::{Artifacts, Patience, Sandbox};
 use terapi::store::Store;
 
 use bare::Bare;
@@ -79,7 +79,7 @@ fn main() {
 /// A guest that does nothing but read and write JSON, with fuel and without.
 async fn fuel(guest: &[u8]) {
     let sandbox = Sandbox::new(8, Arc::new(SystemClock)).unwrap();
-    let script = sandbox.load(guest.to_vec()).await.unwrap();
+    let script = sandbox.load(guest.to_vec(), Patience::Upload).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(NullStore);
     let egress = Egress::new().unwrap();
     let config = format!(r#"{{"json_rounds": {JSON_ROUNDS}}}"#);
@@ -103,7 +103,7 @@ async fn fuel(guest: &[u8]) {
 /// An empty run: a fresh instance, its call, and what is noted of it.
 async fn instantiate(guest: &[u8]) {
     let sandbox = Sandbox::new(8, Arc::new(SystemClock)).unwrap();
-    let script = sandbox.load(guest.to_vec()).await.unwrap();
+    let script = sandbox.load(guest.to_vec(), Patience::Upload).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(NullStore);
     let egress = Egress::new().unwrap();
     let mut bare = Bare::new(guest);
@@ -137,13 +137,13 @@ async fn cold_start(guest: &[u8]) {
     let kept = || Arc::new(Artifacts::new(dir.path().to_owned(), [7; 32]));
     let sandbox = || Sandbox::new(8, Arc::new(SystemClock)).unwrap();
     let start = Instant::now();
-    sandbox().keeping(kept()).load(guest.to_vec()).await.unwrap();
+    sandbox().keeping(kept()).load(guest.to_vec(), Patience::Upload).await.unwrap();
     let compiled = start.elapsed().as_secs_f64() * 1_000.0;
     let mut times = Vec::new();
     for _ in 0..50 {
         let sandbox = sandbox().keeping(kept());
         let start = Instant::now();
-        sandbox.load(guest.to_vec()).await.unwrap();
+        sandbox.load(guest.to_vec(), Patience::Upload).await.unwrap();
         times.push(start.elapsed().as_secs_f64() * 1_000.0);
     }
     figure("sandbox/cold start from the artifact, median", median(&times), "ms")

@@ -160,16 +160,16 @@ mod tests {
         Account { integration: gate(), connection: gate(), credential, breaker: Breaker::new() }
     }
 
-    fn credential() -> Option<Arc<Credential>> {
+    fn credential() -> Arc<Credential> {
         let scheme = Scheme::Bearer { token: "t".to_owned() };
-        Some(Arc::new(Credential::new(scheme, None, Vec::new(), None, Arc::new(SystemClock))))
+        Arc::new(Credential::new(scheme, None, Vec::new(), None, Arc::new(SystemClock)))
     }
 
     #[test]
     fn no_two_connections_and_no_two_credentials_share_a_client() {
         let clients = Clients::new(system_tls().unwrap(), crate::egress::names::lookup(&[]));
-        let one = account(credential());
-        let replaced = Account { credential: credential(), ..one.clone() };
+        let one = account(Some(credential()));
+        let replaced = Account { credential: Some(credential()), ..one.clone() };
         for account in [Some(&one), Some(&one.clone()), Some(&replaced), Some(&account(None)), None] {
             clients.get(&[], account).unwrap();
         }
@@ -179,8 +179,8 @@ mod tests {
     #[test]
     fn a_connection_that_is_gone_leaves_no_client_behind() {
         let clients = Clients::new(system_tls().unwrap(), crate::egress::names::lookup(&[]));
-        let (gone, kept) = (account(None), account(credential()));
-        let replaced = Account { credential: credential(), ..gone.clone() };
+        let (gone, kept) = (account(None), account(Some(credential())));
+        let replaced = Account { credential: Some(credential()), ..gone.clone() };
         for account in [Some(&gone), Some(&replaced), Some(&kept), None] {
             clients.get(&[], account).unwrap();
         }

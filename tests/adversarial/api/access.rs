@@ -130,7 +130,7 @@ fn a_key_that_is_taken_away_or_over_opens_nothing_also_where_it_is_in_use() {
             let over = async {
                 if deleted {
                     // The other request is under way by then, or it is refused at once, which is as good.
-                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    ground.canary().await;
                     ground.client.delete(&format!("/v1/keys/{}", made["id"].as_str().unwrap())).await.ok();
                 }
                 Instant::now()

@@ -18,57 +18,61 @@ fn path(request: &str) -> &str {
     request.split(' ').nth(1).unwrap()
 }
 
+/// What a server that means no good answers, by path.
+fn odd_answer(path: &str) -> Vec<Step> {
+    let head = |text: &str| Step::Send(format!("HTTP/1.1 200 X\r\n{text}").into_bytes());
+    let flood = |bytes: Vec<u8>| Step::Flood(bytes, Duration::ZERO);
+    let chunked = "transfer-encoding: chunked\r\n\r\n";
+    match path {
+        "/chunks" => vec![head(chunked), flood([b"10000\r\n", &vec![b'x'; 65_536][..], b"\r\n"].concat())],
+        "/no-length" => vec![head("\r\n"), flood(vec![b'x'; 65_536])],
+        "/claims-more" => vec![head("content-length: 16777217\r\n\r\n"), flood(vec![b'x'; 65_536])],
+        "/claims-ten-gigabytes" => vec![head("content-length: 10737418240\r\n\r\n"), flood(vec![b'x'; 65_536])],
+        "/headers" => vec![head(""), flood(b"x-header: value\r\n".repeat(100))],
+        "/one-header" => vec![head("x-header: "), flood(vec![b'x'; 65_536])],
+        "/status" => vec![Step::Send(b"HTTP/1.1 200 ".to_vec()), flood(vec![b'x'; 65_536])],
+        "/many-headers" => vec![head(&"x: y\r\n".repeat(101)), Step::Send(b"content-length: 0\r\n\r\n".to_vec())],
+        "/large-headers" => {
+            vec![head(&format!("x: {}\r\ncontent-length: 0\r\n\r\n", "y".repeat(70 << 10)))]
+        }
+        "/trailers" => vec![head(chunked), Step::Send(b"0\r\n".to_vec()), flood(b"x-trailer: y\r\n".repeat(100))],
+        "/one-trailer" => vec![head(chunked), Step::Send(b"0\r\nx: ".to_vec()), flood(vec![b'x'; 65_536])],
+        "/extension" => vec![head(chunked), Step::Send(b"5;x=".to_vec()), flood(vec![b'x'; 65_536])],
+        "/extensions" => {
+            vec![head(chunked), flood(format!("1;{}\r\nx\r\n", "y".repeat(10_000)).into_bytes())]
+        }
+        "/chunk-size" => vec![head(chunked), Step::Send(b"fffffffffffffffff\r\n".to_vec()), Step::Hang],
+        "/chunk-lie" => vec![head(chunked), Step::Send(b"2\r\nhello\r\n0\r\n\r\n".to_vec()), Step::Hang],
+        "/negative" => vec![head("content-length: -1\r\n\r\n"), Step::Hang],
+        "/plus" => vec![head("content-length: +5\r\n\r\nhello"), Step::Hang],
+        "/huge" => vec![head("content-length: 99999999999999999999999\r\n\r\n"), Step::Hang],
+        "/two-lengths" => vec![head("content-length: 5\r\ncontent-length: 6\r\n\r\nhello"), Step::Hang],
+        "/short" => vec![head("content-length: 100\r\n\r\nhello"), Step::Close],
+        "/short-chunk" => vec![head(chunked), Step::Send(b"64\r\nhello".to_vec()), Step::Close],
+        "/nothing" => vec![Step::Close],
+        "/garbage" => vec![Step::Send(vec![0; 100]), Step::Close],
+        "/preface" => vec![Step::Send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()), Step::Close],
+        "/version" => vec![Step::Send(b"HTTP/3.7 200 X\r\n\r\n".to_vec()), Step::Close],
+        "/number" => vec![Step::Send(b"HTTP/1.1 99999 X\r\n\r\n".to_vec()), Step::Close],
+        "/fold" => vec![head("x: y\r\n z\r\n: no name\r\ncontent-length: 0\r\n\r\n"), Step::Hang],
+        "/drip" => {
+            vec![head("content-length: 1000000\r\n\r\n"), Step::Flood(vec![b'x'], Duration::from_millis(20))]
+        }
+        "/drip-head" => vec![head("x: "), Step::Flood(vec![b'x'], Duration::from_millis(20))],
+        "/informational" => vec![flood(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(100))],
+        "/continue" => vec![flood(b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100))],
+        "/silent" => vec![Step::Hang],
+        "/stall" => vec![head("content-length: 10\r\n\r\nhello"), Step::Hang],
+        "/long" => vec![head("content-length: 5\r\n\r\nhello, and more")],
+        "/at-most" => vec![head("content-length: 16777216\r\n\r\n"), Step::Send(vec![b'x'; MAX_BODY])],
+        _ => vec![Step::Send(answer(200, "", "hello"))],
+    }
+}
+
 #[test]
 fn an_answer_without_end_or_measure_is_cut_off() {
     on_egress("E19", async |scene| {
-        let head = |text: &str| Step::Send(format!("HTTP/1.1 200 X\r\n{text}").into_bytes());
-        let flood = |bytes: Vec<u8>| Step::Flood(bytes, Duration::ZERO);
-        let chunked = "transfer-encoding: chunked\r\n\r\n";
-        let server = Server::start(move |_, request| match path(request) {
-            "/chunks" => vec![head(chunked), flood([b"10000\r\n", &vec![b'x'; 65_536][..], b"\r\n"].concat())],
-            "/no-length" => vec![head("\r\n"), flood(vec![b'x'; 65_536])],
-            "/claims-more" => vec![head("content-length: 16777217\r\n\r\n"), flood(vec![b'x'; 65_536])],
-            "/claims-ten-gigabytes" => vec![head("content-length: 10737418240\r\n\r\n"), flood(vec![b'x'; 65_536])],
-            "/headers" => vec![head(""), flood(b"x-header: value\r\n".repeat(100))],
-            "/one-header" => vec![head("x-header: "), flood(vec![b'x'; 65_536])],
-            "/status" => vec![Step::Send(b"HTTP/1.1 200 ".to_vec()), flood(vec![b'x'; 65_536])],
-            "/many-headers" => vec![head(&"x: y\r\n".repeat(101)), Step::Send(b"content-length: 0\r\n\r\n".to_vec())],
-            "/large-headers" => {
-                vec![head(&format!("x: {}\r\ncontent-length: 0\r\n\r\n", "y".repeat(70 << 10)))]
-            }
-            "/trailers" => vec![head(chunked), Step::Send(b"0\r\n".to_vec()), flood(b"x-trailer: y\r\n".repeat(100))],
-            "/one-trailer" => vec![head(chunked), Step::Send(b"0\r\nx: ".to_vec()), flood(vec![b'x'; 65_536])],
-            "/extension" => vec![head(chunked), Step::Send(b"5;x=".to_vec()), flood(vec![b'x'; 65_536])],
-            "/extensions" => {
-                vec![head(chunked), flood(format!("1;{}\r\nx\r\n", "y".repeat(10_000)).into_bytes())]
-            }
-            "/chunk-size" => vec![head(chunked), Step::Send(b"fffffffffffffffff\r\n".to_vec()), Step::Hang],
-            "/chunk-lie" => vec![head(chunked), Step::Send(b"2\r\nhello\r\n0\r\n\r\n".to_vec()), Step::Hang],
-            "/negative" => vec![head("content-length: -1\r\n\r\n"), Step::Hang],
-            "/plus" => vec![head("content-length: +5\r\n\r\nhello"), Step::Hang],
-            "/huge" => vec![head("content-length: 99999999999999999999999\r\n\r\n"), Step::Hang],
-            "/two-lengths" => vec![head("content-length: 5\r\ncontent-length: 6\r\n\r\nhello"), Step::Hang],
-            "/short" => vec![head("content-length: 100\r\n\r\nhello"), Step::Close],
-            "/short-chunk" => vec![head(chunked), Step::Send(b"64\r\nhello".to_vec()), Step::Close],
-            "/nothing" => vec![Step::Close],
-            "/garbage" => vec![Step::Send(vec![0; 100]), Step::Close],
-            "/preface" => vec![Step::Send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()), Step::Close],
-            "/version" => vec![Step::Send(b"HTTP/3.7 200 X\r\n\r\n".to_vec()), Step::Close],
-            "/number" => vec![Step::Send(b"HTTP/1.1 99999 X\r\n\r\n".to_vec()), Step::Close],
-            "/fold" => vec![head("x: y\r\n z\r\n: no name\r\ncontent-length: 0\r\n\r\n"), Step::Hang],
-            "/drip" => {
-                vec![head("content-length: 1000000\r\n\r\n"), Step::Flood(vec![b'x'], Duration::from_millis(20))]
-            }
-            "/drip-head" => vec![head("x: "), Step::Flood(vec![b'x'], Duration::from_millis(20))],
-            "/informational" => vec![flood(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(100))],
-            "/continue" => vec![flood(b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100))],
-            "/silent" => vec![Step::Hang],
-            "/stall" => vec![head("content-length: 10\r\n\r\nhello"), Step::Hang],
-            "/long" => vec![head("content-length: 5\r\n\r\nhello, and more")],
-            "/at-most" => vec![head("content-length: 16777216\r\n\r\n"), Step::Send(vec![b'x'; MAX_BODY])],
-            _ => vec![Step::Send(answer(200, "", "hello"))],
-        })
-        .await;
+        let server = Server::start(move |_, request| odd_answer(path(request))).await;
         let integration = open_to(&[server.url("")], PUBLIC);
         let memory = scene.ground.memory().await;
 
@@ -158,7 +162,8 @@ async fn encode(coding: &str, data: &[u8]) -> Vec<u8> {
 fn a_body_that_swells_beyond_all_reason_is_cut_off_while_it_does() {
     on_egress("E20", async |scene| {
         let zeros = vec![0; 64 << 20];
-        let rows: String = (0..20_000).map(|nth| format!("{{\"id\":{nth},\"text\":\"{}\"}},", nth * 7919)).collect();
+        let rows = (0..20_000).map(|nth| format!("{{\"id\":{nth},\"text\":\"{}\"}},", nth * 7919));
+        let rows = rows.collect::<Vec<_>>().concat();
         let (mut bombs, mut good) = (Vec::new(), Vec::new());
         for coding in ["gzip", "br", "zstd", "deflate"] {
             let header = format!("content-encoding: {coding}\r\n");

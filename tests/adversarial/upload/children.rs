@@ -46,8 +46,12 @@ fn an_upload_whose_compiler_is_killed_or_stopped_may_come_again_and_the_next_is_
                             let compilers = until_compilers(ground, "it compiles", |count| count == 1).await;
                             signal(compilers[0], name);
                         };
-                        let (answer, ()) = tokio::join!(upload, disturb);
-                        answer.problem(503, "compile-interrupted");
+                        let mut upload = std::pin::pin!(upload);
+                        tokio::select! {
+                            answer = &mut upload => panic!("it was done before its compiler was seen: {}", answer.text),
+                            () = disturb => {}
+                        }
+                        upload.await.problem(503, "compile-interrupted");
                         until_compilers(ground, "the compiler is gone", |count| count == 0).await;
                     }
                     // Two places, of which none is lost.
