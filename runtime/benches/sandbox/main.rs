@@ -25,6 +25,7 @@ mod server;
 mod asleep;
 mod bare;
 mod canary;
+mod scan;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,6 +66,7 @@ fn main() {
         return;
     }
     let guest = build_guest();
+    scan::bench(&guest);
     // Two threads, as a small server has.
     let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     threads.block_on(async {

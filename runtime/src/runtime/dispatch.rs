@@ -4,6 +4,8 @@
 //! goes on where a killed process was. Without [`Dispatch::serve`], as for a command on a data directory, nothing runs by
 //! itself, and a run that is asked for is done by who asks.
 
+mod admission;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +22,7 @@ use crate::clock::Clock;
 use crate::ids::{EnvironmentName, RunId, SyncKey, Timestamp};
 use crate::run::{Run, StopReason};
 use crate::scheduler::{Admission, End, Ended, Placement, Plan, Planner, Schedule, Start};
+use crate::script::ScriptError;
 use crate::store::StoreError;
 
 /// The clock is looked at so often even if nothing is due: it may jump.
@@ -192,19 +195,6 @@ impl Dispatch {
     pub(super) fn set_suspect(&self, runtime: &Runtime, key: &SyncKey, suspect: bool) {
         lock(&self.planner).set_suspect(&Self::id(runtime, key), suspect, runtime.shared.clock.now());
         self.wake.notify_one();
-    }
-
-    /// Waits until there is so much memory for what is no sync's run, an action or a request. In the order of asking.
-    pub(super) async fn admit(self: &Arc<Self>, memory: u64) -> Admitted {
-        let _turn = self.turn.lock().await;
-        let waiting = Waiting(self);
-        let mut ends = self.ends.subscribe();
-        while !lock(&self.planner).take_memory(memory) {
-            // The sender is ours.
-            let _ = ends.changed().await;
-        }
-        drop(waiting);
-        Admitted { scheduler: Arc::clone(self), memory }
     }
 
     pub(super) async fn set_schedule(
@@ -465,30 +455,6 @@ impl Dispatch {
     }
 }
 
-/// Memory of what is no sync's run, for as long as that takes.
-pub(super) struct Admitted {
-    scheduler: Arc<Dispatch>,
-    memory: u64,
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        lock(&self.scheduler.planner).give_memory(self.memory);
-        self.scheduler.ends.send_modify(|count| *count += 1);
-        self.scheduler.wake.notify_one();
-    }
-}
-
-/// Who waits for memory, also if it waits no more.
-struct Waiting<'a>(&'a Dispatch);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        lock(&self.0.planner).yield_no_more();
-        self.0.wake.notify_one();
-    }
-}
-
 /// What the planner is told of a run that could not begin.
 fn not_begun(error: &RuntimeError) -> Ended {
     if let RuntimeError::Broke(message) = error {
@@ -497,6 +463,7 @@ fn not_begun(error: &RuntimeError) -> Ended {
     let transient = matches!(
         error,
         RuntimeError::Store(StoreError::Storage { .. } | StoreError::SyncBusy(_) | StoreError::LeaseLost)
+            | RuntimeError::Script(ScriptError::CompileInterrupted(_) | ScriptError::CompileBusy { .. })
             | RuntimeError::Sandbox(_)
             | RuntimeError::Egress(_)
             | RuntimeError::Stopping

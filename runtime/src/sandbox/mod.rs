@@ -5,10 +5,10 @@
 //! memories, tables and the host's buffers), and what host calls may carry and use up. Whatever a guest does, [`run`]
 //! returns; nothing here panics on it, and a panic of ours ends that run alone.
 //!
-//! - `engine`: the one configuration · `load`: bytes → [`Script`] · `artifacts`: what was compiled is kept
+//! - `engine`: the one configuration · `load`: bytes → [`Script`] · `manifest`: what it says of itself · `artifacts`: what was compiled is kept
 //! - `compiler`: compiling, in a process of its own
 //! - `text`: scripts that are text, and the engine that they run in
-//! - `limits`: [`Limits`] and the meter
+//! - `request`: what a run works with, and what comes back · `limits`: [`Limits`] and the meter
 //! - `tape`: a run's host calls in a file, and answered from it
 //! - `host`: the host functions · `fees`: what they cost · `stdio`: what it prints · `outcome`: how it ended
 //!
@@ -22,7 +22,9 @@ mod fees;
 mod host;
 mod limits;
 mod load;
+mod manifest;
 mod outcome;
+mod request;
 mod stdio;
 mod tape;
 mod text;
@@ -38,7 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{InstancePre, Linker};
@@ -51,6 +53,7 @@ pub use self::engine::MAX_MEMORY;
 pub use self::host::Progress;
 pub use self::limits::{LimitOverrides, Limits, MAX_TRACE, bytes};
 pub use self::load::{Script, Surface};
+pub use self::request::{ReplayReport, ReplayRequest, RunReport, RunRequest};
 pub use self::tape::{
     Cassette, CassetteError, Difference, Found, Header, RecordedCall, Recorder, json_difference, value_in_short,
 };
@@ -64,13 +67,12 @@ use self::limits::{FUEL_YIELD_INTERVAL, HOST_CALL_BYTES, RunMeter};
 use self::load::Pre;
 use self::stdio::LogBuffer;
 use self::tape::{Replay, Tape};
-use crate::clock::{Clock, JumpingClock};
-use crate::egress::{Egress, Exchange, Policy};
-use crate::ids::{ConnectionName, RunId, Timestamp, Variant};
-use crate::run::{Changes, LogLine, Outcome, RunKind, Usage};
+use crate::clock::Clock;
+use crate::ids::ConnectionName;
+use crate::run::{Changes, Outcome, RunKind};
 use crate::script::ScanLimits;
 use crate::script::javascript::Built;
-use crate::store::{DeleteGuard, Lease, Store, canonical};
+use crate::store::canonical;
 
 /// The largest output of an action.
 const MAX_OUTPUT_BYTES: usize = 2 << 20;
@@ -108,94 +110,6 @@ impl SandboxError {
     pub fn code(&self) -> &'static str {
         "sandbox-setup"
     }
-}
-
-/// What a run works with and for whom.
-pub struct RunRequest {
-    /// What to run.
-    pub script: Arc<Script>,
-    /// Its id.
-    pub run: RunId,
-    /// For which account.
-    pub connection: ConnectionName,
-    /// What the script may know of it: a JSON object.
-    pub connection_facts: Arc<str>,
-    /// In which variant.
-    pub variant: Variant,
-    /// A JSON object for the script.
-    pub config: String,
-    /// An action's input, as JSON.
-    pub input: Option<String>,
-    /// What it may use.
-    pub limits: Limits,
-    /// Where records, state and logs go.
-    pub store: Arc<dyn Store>,
-    /// A sync's right to write.
-    pub lease: Option<Lease>,
-    /// The way out.
-    pub egress: Egress,
-    /// What the operator allows on it.
-    pub policy: Arc<Policy>,
-    /// Holds back suspicious deletes.
-    pub guard: DeleteGuard,
-    /// What the sync remembers.
-    pub last_sync_date: Option<Timestamp>,
-    /// What the sync remembers.
-    pub checkpoint: Option<String>,
-    /// Ends the run.
-    pub cancel: CancellationToken,
-    /// Ends the run as soon as it has saved a checkpoint; one that saves none goes on.
-    pub park: CancellationToken,
-    /// Told how far it is.
-    pub progress: watch::Sender<Progress>,
-    /// Writes down what it does.
-    pub recorder: Option<Arc<Recorder>>,
-    /// A clock that jumps where the run would wait, in place of the machine's.
-    pub time: Option<Arc<JumpingClock>>,
-}
-
-/// How a run went.
-pub struct RunReport {
-    /// How it ended.
-    pub outcome: Outcome,
-    /// What it used.
-    pub usage: Usage,
-    /// What it changed.
-    pub changes: Changes,
-    /// An action's output, as JSON.
-    pub output: Option<String>,
-    /// Lines of its log that the store does not have yet.
-    pub log: Vec<LogLine>,
-    /// Its requests, the first [`MAX_TRACE`] of them.
-    pub trace: Vec<Exchange>,
-}
-
-/// What a replay works with.
-pub struct ReplayRequest {
-    /// What to run.
-    pub script: Arc<Script>,
-    /// What answers it.
-    pub cassette: Cassette,
-    /// Limits in place of those of the recorded run.
-    pub limits: LimitOverrides,
-    /// Ends it.
-    pub cancel: CancellationToken,
-}
-
-/// How a replay went.
-pub struct ReplayReport {
-    /// What the script did otherwise than the recorded run, first.
-    pub difference: Option<Difference>,
-    /// How many of its calls were as recorded; log lines are not compared and not counted.
-    pub calls: u64,
-    /// How it ended; where nothing differs, as the recorded run.
-    pub outcome: Outcome,
-    /// An action's output, as JSON.
-    pub output: Option<String>,
-    /// What it used.
-    pub usage: Usage,
-    /// Its log.
-    pub log: Vec<LogLine>,
 }
 
 /// A guest's store with its meters.
