@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, Once};
+
+use crate::support::at_exit;
 
 /// A case of an area.
 pub(super) struct Case(pub(super) &'static str, pub(super) Tested);
@@ -39,36 +41,39 @@ pub(super) fn area_of(id: &str) -> &'static str {
     found.unwrap_or_else(|| panic!("case {id} is in no area's list as tested here")).0
 }
 
-/// Notes the end of a case; with the last of its area, says how the area did.
+/// Notes the end of a case. When all tests are over, it is said how the areas did.
 pub(super) fn ended(id: &'static str, passed: bool) {
-    let area = area_of(id);
-    let mut ended = ENDED.lock().unwrap();
+    static ASKED: Once = Once::new();
+    ASKED.call_once(|| at_exit(sum_up));
     // A case of several tests passes if all of them do.
-    ended.entry(id).and_modify(|before| *before &= passed).or_insert(passed);
-    let cases = AREAS.iter().find(|(name, _)| *name == area).unwrap().1;
-    let here = cases.iter().filter(|Case(_, tested)| matches!(tested, Tested::Here));
-    let (count, passed) = here.fold((0, 0), |(count, passed), Case(id, _)| {
-        (count + usize::from(ended.contains_key(id)), passed + usize::from(ended.get(id) == Some(&true)))
-    });
-    if count < cases.iter().filter(|Case(_, tested)| matches!(tested, Tested::Here)).count() {
-        return;
-    }
-    let elsewhere = cases.iter().filter(|Case(_, tested)| matches!(tested, Tested::Elsewhere(_))).count();
-    let left_out: Vec<_> = cases
-        .iter()
-        .filter_map(|Case(id, tested)| match tested {
+    ENDED.lock().unwrap().entry(id).and_modify(|before| *before &= passed).or_insert(passed);
+}
+
+fn sum_up() {
+    let ended = ENDED.lock().unwrap();
+    for (area, cases) in AREAS {
+        let here = || cases.iter().filter(|Case(_, tested)| matches!(tested, Tested::Here)).map(|Case(id, _)| *id);
+        let ran = here().filter(|id| ended.contains_key(id)).count();
+        let passed = here().filter(|id| ended.get(id) == Some(&true)).count();
+        if ran == 0 && here().next().is_some() {
+            continue;
+        }
+        let elsewhere = cases.iter().filter(|Case(_, tested)| matches!(tested, Tested::Elsewhere(_))).count();
+        let left_out = cases.iter().filter_map(|Case(id, tested)| match tested {
             Tested::LeftOut(reason) => Some(format!("\n    left out: {id}: {reason}")),
             _ => None,
-        })
-        .collect();
-    // Past the capture of the test harness, which shows nothing of tests that pass.
-    let _ = writeln!(
-        std::io::stderr(),
-        "adversarial {area}: {} cases, {passed} of {count} passed here, {elsewhere} tested elsewhere, {} left out{}",
-        cases.len(),
-        left_out.len(),
-        left_out.concat()
-    );
+        });
+        let left_out: Vec<_> = left_out.collect();
+        // Past the capture of the test harness, which shows nothing of tests that pass.
+        let _ = writeln!(
+            std::io::stderr(),
+            "adversarial {area}: {} cases: {} here, of which {ran} ran and {passed} passed; {elsewhere} tested elsewhere; {} left out{}",
+            cases.len(),
+            here().count(),
+            left_out.len(),
+            left_out.concat()
+        );
+    }
 }
 
 #[test]

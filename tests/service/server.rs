@@ -167,18 +167,15 @@ impl Process {
 /// Processes that nobody has ended yet. Some belong to all tests and are never dropped.
 static LIVING: std::sync::Mutex<Vec<u32>> = std::sync::Mutex::new(Vec::new());
 
-#[expect(unsafe_code, reason = "the one way to be asked when the tests are over")]
 fn end_with_the_tests(id: u32) {
-    extern "C" fn end_all() {
-        for id in LIVING.lock().unwrap().drain(..) {
-            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
-        }
-    }
     static ASKED: std::sync::Once = std::sync::Once::new();
     LIVING.lock().unwrap().push(id);
     ASKED.call_once(|| {
-        // SAFETY: the function takes nothing, returns, and does not unwind: nobody panics while he holds the list.
-        assert_eq!(unsafe { libc::atexit(end_all) }, 0);
+        crate::support::at_exit(|| {
+            for id in LIVING.lock().unwrap().drain(..) {
+                let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+            }
+        });
     });
 }
 

@@ -6,6 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use subtle::ConstantTimeEq as _;
 
 use super::StoreError;
 use crate::ids::StreamKey;
@@ -46,7 +47,7 @@ impl CursorKey {
         }
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| bad())?;
         let (body, sum) = bytes.split_at_checked(BODY_BYTES).ok_or_else(bad)?;
-        if self.sum(stream, body)[..] != *sum {
+        if !bool::from(self.sum(stream, body).ct_eq(sum)) {
             return Err(bad());
         }
         let (version, rest) = body.split_first().ok_or_else(bad)?;
