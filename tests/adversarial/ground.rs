@@ -46,6 +46,8 @@ pub(super) struct Ground {
 #[derive(Debug)]
 struct Figures {
     memory: u64,
+    /// The same by what it is of.
+    shares: String,
     /// What they are of.
     descriptors: Vec<String>,
     tasks: u64,
@@ -232,10 +234,12 @@ impl Ground {
         let status = std::fs::read_to_string(proc.join("status")).expect("the process lives");
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         let kilobytes: u64 = resident.trim().trim_end_matches(" kB").trim().parse().unwrap();
+        let shares: Vec<&str> = status.lines().filter(|line| line.starts_with("Rss")).collect();
         let metrics = reqwest_text(&self.client, &self.metrics).await;
         let tasks = metrics.lines().find_map(|line| line.strip_prefix("terapi_tasks ")).unwrap();
         Figures {
             memory: kilobytes << 10,
+            shares: shares.join(", ").replace(['\t', ' '], ""),
             descriptors: descriptors(&proc, &self.data),
             tasks: tasks.trim().parse().unwrap(),
             temporary_files: temporary_files(&self.data),

@@ -26,6 +26,7 @@ struct Times {
 
 pub(crate) fn bench(threads: &tokio::runtime::Runtime, guest: &[u8]) {
     let rounds = asked("TERAPI_BENCH_ROUNDS", 1_000);
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let dir = tempfile::tempdir().unwrap();
     let stop = CancellationToken::new();
     let (runtime, url, key) = threads.block_on(open(dir.path(), guest, &stop));

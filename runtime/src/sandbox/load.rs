@@ -138,23 +138,19 @@ impl Sandbox {
         bytes: Bytes,
         patience: Patience,
     ) -> Result<(Option<Component>, ScriptHash), ScriptError> {
-        let limits = self.scan_limits;
-        let scanned = tokio::task::spawn_blocking(move || {
-            let is_engine = text::is_engine_with_text(&bytes);
-            if !is_engine {
-                scan(&bytes, &limits)?;
-            }
-            Ok::<_, ScriptError>((ScriptHash::of(&bytes), is_engine, bytes))
-        });
-        let (hash, is_engine, bytes) = scanned.await.map_err(gave_up)??;
+        let hashed =
+            tokio::task::spawn_blocking(move || (ScriptHash::of(&bytes), text::is_engine_with_text(&bytes), bytes));
+        let (hash, is_engine, bytes) = hashed.await.map_err(gave_up)?;
         if is_engine {
             return Ok((None, hash));
         }
-        let component = self.compiled(&hash, patience, move || Ok(bytes)).await?;
+        let limits = self.scan_limits;
+        let scanned = move || scan(&bytes, &limits).map(|()| bytes);
+        let component = self.compiled(&hash, patience, scanned).await?;
         Ok((Some(component), hash))
     }
 
-    /// A component by its hash: as it was kept, or compiled of its bytes.
+    /// A component by its hash: as it was kept, or compiled of its bytes, which are asked for only then.
     pub(super) async fn compiled<B: AsRef<[u8]> + Send + 'static>(
         &self,
         hash: &ScriptHash,
@@ -164,12 +160,12 @@ impl Sandbox {
         if let Some(Ok(component)) = self.kept(hash).await? {
             return Ok(component);
         }
+        let bytes = tokio::task::spawn_blocking(bytes).await.map_err(gave_up)??;
         let _turn = self.compiler.turn(patience).await?;
         // Somebody else may have compiled it meanwhile.
         if let Some(Ok(component)) = self.kept(hash).await? {
             return Ok(component);
         }
-        let bytes = tokio::task::spawn_blocking(bytes).await.map_err(gave_up)??;
         if let Some(artifacts) = self.artifacts.as_ref().filter(|_| self.compiler.is_apart()) {
             let broke = |error: std::io::Error| {
                 ScriptError::CompileInterrupted(format!("its file could not be written: {error}"))
