@@ -12,6 +12,7 @@ use super::{Case, Ground, Tested, case, library_case};
 use crate::support::HandWritten;
 
 const UPLOADS: &str = "tests/sandbox/uploads.rs";
+const BODIES: &str = "tests/adversarial/api/bodies.rs";
 const MANIFESTS: &str = "tests/sandbox/manifests.rs";
 
 pub(super) const CASES: &[Case] = &[
@@ -26,6 +27,8 @@ pub(super) const CASES: &[Case] = &[
     Case("U09", Tested::Here),
     Case("U10", Tested::Here),
     Case("U11", Tested::Here),
+    Case("U12", Tested::Elsewhere(&[(BODIES, "a_body_over_the_limit_is_refused_with_its_connection")])),
+    Case("U13", Tested::Elsewhere(&[(BODIES, "bodies_that_would_have_to_be_unpacked_are_not_taken")])),
     Case("U14", Tested::Here),
     Case("U14-unscanned", Tested::Here),
     Case("U16", Tested::Here),

@@ -18,7 +18,8 @@ typedef struct terapi_string_t {
 typedef uint64_t terapi_sync_types_timestamp_t;
 
 // A JSON text (RFC 8259) in UTF-8. Terapi never reads a number into a float: `9007199254740993` stays what it is.
-// Refused are texts nested deeper than 64 levels, objects with the same key twice, and lone surrogates.
+// Refused are texts nested deeper than 64 levels, objects with the same key twice, lone surrogates, and numbers that
+// no double holds (beyond 1.8e308).
 typedef terapi_string_t terapi_sync_types_json_t;
 
 // What a run may use only so much of, besides fuel, memory and time. Each has a limit that the operator set; the
