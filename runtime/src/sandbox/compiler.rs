@@ -132,8 +132,6 @@ impl Compiler {
             .arg(self.limits.memory.to_string())
             .env_clear()
             .env("RAYON_NUM_THREADS", THREADS)
-            // Each arena reserves address space, which is limited.
-            .env("MALLOC_ARENA_MAX", THREADS)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(out)
