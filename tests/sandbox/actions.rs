@@ -60,6 +60,16 @@ fn an_output_over_two_mebibytes_fails_the_action() {
 }
 
 #[test]
+fn an_output_that_is_nested_too_deep_fails_the_action() {
+    on_shared_bench(async |bench| {
+        let (_, output) = act(bench, "someone", json!({ "do": "nested", "n": 64 })).await;
+        assert_eq!(output, Some(["[".repeat(64), "]".repeat(64)].concat()));
+        let (run, output) = act(bench, "someone", json!({ "do": "nested", "n": 65 })).await;
+        assert_eq!((run.outcome.as_ref().map(Outcome::code), output), (Some("bad-output"), None));
+    });
+}
+
+#[test]
 fn a_failed_action_carries_its_details() {
     on_shared_bench(async |bench| {
         let (run, output) = act(bench, "someone", json!({ "do": "fail" })).await;

@@ -119,10 +119,14 @@ fn two_compile_at_a_time_and_others_wait_and_are_sent_away() {
 fn an_upload_that_is_given_up_ends_its_compiler() {
     case("U18-gone", async |ground| {
         let upload = ground.client.upload_bytes(slow(900), "name=gone");
-        let leave = until_compilers(ground, "it compiles", |count| count == 1);
+        let leave = async {
+            // It will not come to an end by itself.
+            let compilers = until_compilers(ground, "it compiles", |count| count == 1).await;
+            signal(compilers[0], "STOP");
+        };
         tokio::select! {
             answer = upload => panic!("it was done before anybody left: {}", answer.text),
-            _ = leave => {}
+            () = leave => {}
         }
         until_compilers(ground, "the compiler is gone", |count| count == 0).await;
         Vec::new()

@@ -18,12 +18,19 @@ struct Input {
     n: usize,
 }
 
+#[data]
+#[serde(untagged)]
+enum Output {
+    Text(String),
+    Nested(Vec<Output>),
+}
+
 /// Tries what its input names.
 #[action(models = [Thing])]
-fn doer(run: &Run, input: &Input) -> Result<String> {
+fn doer(run: &Run, input: &Input) -> Result<Output> {
     let words =
         |result: Result<String>| result.unwrap_or_else(|error| format!("{:?}: {}", error.kind(), error.message()));
-    Ok(match input.r#do.as_str() {
+    Ok(Output::Text(match input.r#do.as_str() {
         "who" => format!("{} {} {}", run.id, run.connection, run.variant),
         "read" => words(get_by_ids::<Thing>(["a", "b"]).map(|found| found.iter().map(|it| it.data.as_str()).collect())),
         "list" => {
@@ -42,11 +49,14 @@ fn doer(run: &Run, input: &Input) -> Result<String> {
         }
         "fetch" => words(get(&input.url).send().map(|answer| answer.text().into_owned())),
         "large" => "x".repeat(input.n),
+        "nested" => {
+            return Ok((1..input.n).fold(Output::Nested(vec![]), |inner, _| Output::Nested(vec![inner])));
+        }
         "fail" => {
             return Err(Error::permanent("refused").with_details(&Fields { text: "why" }));
         }
         other => bail!("no such thing: {other}"),
-    })
+    }))
 }
 
 #[derive(Serialize)]

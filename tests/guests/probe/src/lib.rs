@@ -220,11 +220,7 @@ fn call(step: &Step) -> Result<String> {
             let first = raw_http::Request {
                 timeout_ms: step.timeout_ms.and_then(|ms| ms.try_into().ok()),
                 headers: if step.r#do.ends_with("-with") { owned_pairs(step) } else { Vec::new() },
-                query: if counts {
-                    vec![("page".to_owned(), "999".to_owned())]
-                } else {
-                    owned_pairs(step)
-                },
+                query: if counts { vec![("page".to_owned(), "999".to_owned())] } else { owned_pairs(step) },
                 ..raw_request(&step.url)
             };
             match raw_http::start_pages(&first, &next, u32::try_from(step.n)?) {
