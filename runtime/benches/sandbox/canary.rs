@@ -1,11 +1,13 @@
-//! A canary beside guests that loop: reads of the API and starts of runs, with the idle times beside them.
+//! A canary beside guests that loop: reads of the API, starts of runs (from the request that asks for one until it has begun, in
+//! whole milliseconds, as runs are noted), and whole runs, with the idle times beside them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use terapi::api;
-use terapi::ids::ConnectionName;
+use terapi::clock::{Clock as _, SystemClock};
+use terapi::ids::{ConnectionName, Time};
 use terapi::keys::Scopes;
 use terapi::runtime::{Execution, Options, Runtime, Service, Upload};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +23,7 @@ const GOAL_MS: f64 = 10.0;
 /// The canary's times, in milliseconds.
 struct Times {
     reads: Vec<f64>,
+    starts: Vec<f64>,
     runs: Vec<f64>,
 }
 
@@ -67,9 +70,11 @@ pub(crate) fn bench(threads: &tokio::runtime::Runtime, guest: &[u8]) {
         }
         stop.cancel();
     });
-    for (name, idle, beside) in
-        [("API read", &idle.reads, &beside.reads), ("run of the canary", &idle.runs, &beside.runs)]
-    {
+    for (name, idle, beside, goal) in [
+        ("API read", &idle.reads, &beside.reads, true),
+        ("start of a run", &idle.starts, &beside.starts, true),
+        ("whole run", &idle.runs, &beside.runs, false),
+    ] {
         for quantile in [0.5, 0.99] {
             let (quiet, busy) = (at(idle, quantile), at(beside, quantile));
             let percent = quantile * 100.0;
@@ -77,9 +82,9 @@ pub(crate) fn bench(threads: &tokio::runtime::Runtime, guest: &[u8]) {
                 .against("idle", quiet)
                 .print();
             if quantile > 0.9 {
-                figure(format!("sandbox/{name} beside {LOOPS} loops, p{percent} above idle"), busy - quiet, "ms")
-                    .at_most(GOAL_MS)
-                    .print();
+                let above =
+                    figure(format!("sandbox/{name} beside {LOOPS} loops, p{percent} above idle"), busy - quiet, "ms");
+                if goal { above.at_most(GOAL_MS) } else { above }.print();
             }
         }
     }
@@ -120,20 +125,23 @@ async fn open(dir: &std::path::Path, guest: &[u8], stop: &CancellationToken) -> 
 /// Asks the API and runs a sync that does nothing, in turn.
 async fn canary(url: &str, key: &str, rounds: usize) -> Times {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let (mut reads, mut runs) = (Vec::new(), Vec::new());
+    let (mut reads, mut starts, mut runs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let start = Instant::now();
         let answer = client.get(format!("{url}/v1/syncs/canary/canary/base")).bearer_auth(key).send().await.unwrap();
         assert!(answer.status().is_success());
         answer.bytes().await.unwrap();
         reads.push(micros(start.elapsed()) / 1_000.0);
-        let start = Instant::now();
+        let (start, asked) = (Instant::now(), SystemClock.now());
         let path = format!("{url}/v1/syncs/canary/canary/base/trigger");
         let body = json!({ "wait_seconds": 60 }).to_string();
         let request = client.post(path).bearer_auth(key).header("content-type", "application/json").body(body);
         let answer = request.send().await.unwrap().text().await.unwrap();
-        assert!(answer.contains("succeeded"), "{answer}");
         runs.push(micros(start.elapsed()) / 1_000.0);
+        let run = &serde_json::from_str::<serde_json::Value>(&answer).unwrap()["run"];
+        assert_eq!(run["outcome"]["status"], "succeeded", "{answer}");
+        let Time(began) = run["started_at"].as_str().unwrap().parse().unwrap();
+        starts.push(began.since(asked) as f64);
     }
-    Times { reads: sorted(reads), runs: sorted(runs) }
+    Times { reads: sorted(reads), starts: sorted(starts), runs: sorted(runs) }
 }

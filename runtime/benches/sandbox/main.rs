@@ -48,6 +48,10 @@ const COLD_START_GOAL: f64 = 2.0;
 /// How often the guest reads and writes its JSON, a tenth of a second of work.
 const JSON_ROUNDS: u32 = 200;
 
+/// The binary's.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn asked(name: &str, usual: usize) -> usize {
     std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(usual)
 }
