@@ -199,7 +199,6 @@ fn status(error: &RuntimeError) -> StatusCode {
         RuntimeError::Key(KeyError::Unknown | KeyError::Expired { .. }) => StatusCode::UNAUTHORIZED,
         RuntimeError::Key(_)
         | RuntimeError::Schedule(_)
-        | RuntimeError::Config(_)
         | RuntimeError::Name(_)
         | RuntimeError::Cassette(_)
         | RuntimeError::WrongKind { .. }

@@ -5,7 +5,7 @@
 //! | opens connections | [`Limits::connections`]; beyond that a few are answered 503, and all others closed at once |
 //! | says nothing, or a head byte by byte | [`Limits::header`] from its first byte, [`Limits::idle`] between requests |
 //! | does not take the answer | [`Limits::write`], also where HTTP/2 has a window of its own for it |
-//! | writes requests that can be read in two ways | [`door`], before anything of them is read |
+//! | writes requests that can be read in two ways | `door`, before anything of them is read |
 //! | floods HTTP/2 with resets, CONTINUATION, headers | h2, within the bounds that are set here |
 //!
 //! There is no limit on the connections of one peer: behind a proxy all of them have its address, and a limit that suits that

@@ -281,6 +281,12 @@ impl From<crate::trial::TrialError> for Failed {
     }
 }
 
+impl From<config::ConfigError> for Failed {
+    fn from(error: config::ConfigError) -> Self {
+        Self::coded(error.code(), error.to_string())
+    }
+}
+
 impl From<crate::api::serve::ServeError> for Failed {
     fn from(error: crate::api::serve::ServeError) -> Self {
         Self::coded(error.code(), error.to_string())

@@ -1,6 +1,5 @@
 //! Why the runtime could not do what was asked.
 
-use crate::config::ConfigError;
 use crate::egress::EgressError;
 use crate::ids::{BadName, RunId, ScriptName};
 use crate::keys::KeyError;
@@ -37,9 +36,6 @@ pub enum RuntimeError {
     /// A frequency is not acceptable.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
-    /// The configuration is not acceptable.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     /// A name is not acceptable.
     #[error(transparent)]
     Name(#[from] BadName),
@@ -147,7 +143,6 @@ impl RuntimeError {
             Self::Secrets(error) => error.code(),
             Self::Key(error) => error.code(),
             Self::Schedule(error) => error.code(),
-            Self::Config(error) => error.code(),
             Self::Name(error) => error.code(),
             Self::UnknownScript(_) => "unknown-script",
             Self::Unknown { what, .. } => match *what {

@@ -68,7 +68,7 @@ pub struct RunReport {
     pub output: Option<String>,
     /// Lines of its log that the store does not have yet.
     pub log: Vec<LogLine>,
-    /// Its requests, the first [`MAX_TRACE`] of them.
+    /// Its requests, the first of them.
     pub trace: Vec<Exchange>,
 }
 
