@@ -199,14 +199,20 @@ impl Room {
         let size = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
         let rest = self.0.num_permits().saturating_sub(size.div_ceil(UNIT));
         drop(self.0.split(rest));
-        response.extensions_mut().insert(Kept(Arc::new(self.0)));
+        response.extensions_mut().insert(Kept::new(self.0));
         response
     }
 }
 
 /// Among an answer's extensions: the memory that it has.
 #[derive(Clone)]
-pub(super) struct Kept(#[expect(dead_code, reason = "it is held")] Arc<OwnedSemaphorePermit>);
+pub(super) struct Kept(#[expect(dead_code, reason = "it is held")] Arc<dyn std::any::Any + Send + Sync>);
+
+impl Kept {
+    pub(super) fn new(memory: impl Send + Sync + 'static) -> Self {
+        Self(Arc::new(memory))
+    }
+}
 
 fn too_large(limit: usize) -> Problem {
     incident::report("body-too-large", "request", format_args!("the limit is {limit} bytes"));

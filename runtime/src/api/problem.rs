@@ -196,6 +196,7 @@ fn status(error: &RuntimeError) -> StatusCode {
             ScriptError::CompileInterrupted(_) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         },
+        RuntimeError::TooManyCalls => StatusCode::TOO_MANY_REQUESTS,
         RuntimeError::Key(KeyError::Unknown | KeyError::Expired { .. }) => StatusCode::UNAUTHORIZED,
         RuntimeError::Key(_)
         | RuntimeError::Schedule(_)

@@ -1,11 +1,12 @@
 //! `/v1/connections/{connection}/proxy/…`: requests to the API as the connection, with the manners of its scripts.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 
 use super::Problem;
 use super::access::{Caller, RunActions};
+use super::bodies::Kept;
 use super::input::{Path, Raw};
 use crate::egress::Request;
 use crate::ids::ConnectionName;
@@ -62,8 +63,9 @@ async fn forward(
         redirects: 5,
         ..Request::default()
     };
-    let answer = caller.runtime.proxy(&connection, request).await?;
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let (answer, admitted) = caller.runtime.proxy(&connection, request).await?;
+    let status = StatusCode::from_u16(answer.status).ok().filter(|status| !status.is_informational());
+    let status = status.unwrap_or(StatusCode::BAD_GATEWAY);
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = status;
     for (name, value) in answer.headers {
@@ -76,6 +78,10 @@ async fn forward(
         }
     }
     response.headers_mut().insert(FROM_API, HeaderValue::from_static("true"));
+    // What one connection may see is for nobody's cache.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Its memory is admitted until it was taken.
+    response.extensions_mut().insert(Kept::new(admitted));
     Ok(response)
 }
 

@@ -291,6 +291,7 @@ async fn follow(api: Api, asker: Asker, stream: StreamKey, asked: Asked) -> Resu
         query: asked.query,
         watch,
         next: Some(first),
+        room: None,
         queue: Vec::new().into_iter(),
     };
     let events = stream::unfold(state, |mut state| async move {
@@ -309,6 +310,8 @@ struct Follow {
     query: ChangesQuery,
     watch: tokio::sync::watch::Receiver<u64>,
     next: Option<ChangePage>,
+    /// The memory of the page whose changes are sent.
+    room: Option<Room>,
     queue: std::vec::IntoIter<Change>,
 }
 
@@ -324,6 +327,11 @@ impl Follow {
                 Writer::default().record(&mut text, &change);
                 return Some(Event::default().event("change").id(&change.cursor).data(text));
             }
+            // None there after a while: the client comes back.
+            let room = match self.room.take() {
+                Some(room) => room,
+                None => self.api.answers.room(FOLLOW_BYTES).await.ok()?,
+            };
             let page = if let Some(page) = self.next.take() {
                 page
             } else {
@@ -336,6 +344,8 @@ impl Follow {
             let idle = page.changes.is_empty() && !page.more;
             self.api.metrics.read(page.changes.len());
             self.queue = page.changes.into_iter();
+            // Who waits for changes has none.
+            self.room = (!idle).then_some(room);
             if idle {
                 tokio::select! {
                     changed = self.watch.changed() => changed.ok()?,

@@ -102,6 +102,11 @@ pub(super) async fn create_environment(
     Json(spec): Json<EnvironmentSpec>,
 ) -> Result<(StatusCode, Answer<NewKeyView>), Problem> {
     only_default(&caller)?;
+    if !caller.principal.scopes.includes(&Scopes::all()) {
+        return Err(Problem::forbidden(
+            "the key of a new environment may do everything there, so it takes one that may here",
+        ));
+    }
     let runtime = api.service.create_environment(&spec.name).await?;
     let made = runtime.create_key("first", Scopes::all(), None).await?;
     let text = made.text.expose().to_owned();

@@ -20,6 +20,10 @@ use crate::store::{DocumentKind, Script, Store, StoreError};
 pub(super) const KEEP_CALLS_MS: u64 = 24 * 3_600_000;
 /// The longest idempotency key.
 const MAX_IDEMPOTENCY_KEY: usize = 255;
+/// Bytes of the calls of an environment that wait or run.
+const MAX_CALLS_BYTES: usize = 64 << 20;
+/// What a call takes besides its input.
+const CALL_BYTES: usize = 16 << 10;
 /// Requests that one request through the proxy may become, retries and redirects included.
 const MAX_PROXY_REQUESTS: u32 = 20;
 
@@ -75,6 +79,8 @@ pub(super) struct UnderWay {
     connection: ConnectionName,
     cancel: CancellationToken,
     ended: watch::Receiver<Option<Arc<Call>>>,
+    /// Of its input.
+    bytes: usize,
 }
 
 /// Which call an idempotency key stands for.
@@ -165,6 +171,15 @@ impl Runtime {
                 Err(RuntimeError::IdempotencyConflict)
             };
         }
+        let waiting: usize = lock(&self.calls).values().map(|call| call.bytes + CALL_BYTES).sum();
+        if waiting + input.len() > MAX_CALLS_BYTES {
+            incident::report(
+                "too-many-calls",
+                format_args!("action {script} of connection {connection}"),
+                "wait already",
+            );
+            return Err(RuntimeError::TooManyCalls);
+        }
         let (execution, row) = self.action_execution(script, connection).await?;
         let id = RunId::new(now);
         let call = Call {
@@ -197,8 +212,8 @@ impl Runtime {
             .await?;
         }
         let (done, ended) = watch::channel(None);
-        let (connection, cancel) = (connection.clone(), execution.cancel.clone());
-        lock(&self.calls).insert(id, UnderWay { connection, cancel, ended });
+        let (connection, cancel, bytes) = (connection.clone(), execution.cancel.clone(), input.len());
+        lock(&self.calls).insert(id, UnderWay { connection, cancel, ended, bytes });
         let runtime = self.clone();
         tokio::spawn(async move {
             let call = runtime.do_call(call, execution, &row, input).await;
@@ -321,17 +336,23 @@ impl Runtime {
     }
 
     /// Sends a request as the connection: to its hosts, with its credential and its manners.
-    pub async fn proxy(&self, connection: &ConnectionName, request: Request) -> Result<Response, RuntimeError> {
+    ///
+    /// With the answer comes what its memory was admitted by, to be held for as long as it is there.
+    pub async fn proxy(
+        &self,
+        connection: &ConnectionName,
+        request: Request,
+    ) -> Result<(Response, impl Send + Sync + 'static + use<>), RuntimeError> {
         let policy = self.policy(connection).await?;
         let held = policy.max_body_bytes.saturating_add(request.body.as_ref().map_or(0, |body| body.len() as u64));
-        let _admitted = self.shared.scheduler.admit(held).await;
+        let admitted = self.shared.scheduler.admit(held).await;
         let answer = self.shared.egress()?.send(&policy, request, &ProxyMeter::default()).await;
         if let Err(error) = &answer
             && let Some(limit) = error.limit()
         {
             incident::report(limit, format_args!("request through the proxy of connection {connection}"), error);
         }
-        Ok(answer?)
+        Ok((answer?, admitted))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Connections: accounts at integrations.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,9 @@ pub struct Connection {
     pub created_at: Timestamp,
     /// When it was changed.
     pub updated_at: Timestamp,
+    /// When its credential was given; those of before this was noted have none.
+    #[serde(default)]
+    pub(super) credential_given_at: Timestamp,
 }
 
 impl Connection {
@@ -105,6 +109,8 @@ const MAX_CONFIG_BYTES: usize = 64 << 10;
 /// Accounts as egress holds them, made when they are first needed.
 #[derive(Default)]
 pub(super) struct Accounts {
+    /// How often something was forgotten.
+    generation: AtomicU64,
     manners: Mutex<HashMap<IntegrationName, SharedManners>>,
     policies: Mutex<HashMap<ConnectionName, Arc<Policy>>>,
     gates: Mutex<HashMap<ConnectionName, Arc<Gate>>>,
@@ -136,6 +142,7 @@ impl Accounts {
     }
 
     fn forget(&self, connection: &ConnectionName, egress: Option<&Egress>) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
         lock(&self.policies).remove(connection);
         lock(&self.credentials).remove(connection);
         if let (Some(gate), Some(egress)) = (lock(&self.gates).get(connection), egress) {
@@ -145,6 +152,7 @@ impl Accounts {
 
     /// What is under way goes on with what it has.
     pub(super) fn forget_all(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
         lock(&self.policies).clear();
     }
 }
@@ -169,6 +177,7 @@ impl Runtime {
             refused: None,
             created_at: now,
             updated_at: now,
+            credential_given_at: now,
         };
         check_base_url(&connection, &integration)?;
         check_config(connection.config.as_ref())?;
@@ -293,6 +302,7 @@ impl Runtime {
         if let Some(policy) = lock(&self.accounts.policies).get(name) {
             return Ok(Arc::clone(policy));
         }
+        let generation = self.accounts.generation.load(Ordering::SeqCst);
         let connection = self.connection(name).await?;
         let integration = self.integration(&connection.integration).await?;
         let base_url = connection.base_url.clone().or_else(|| integration.spec.base_url.clone());
@@ -312,7 +322,12 @@ impl Runtime {
             ..Policy::default()
         };
         let policy = Arc::new(policy);
-        lock(&self.accounts.policies).insert(name.clone(), Arc::clone(&policy));
+        let mut policies = lock(&self.accounts.policies);
+        // What was read before a change must not outlive it.
+        if self.accounts.generation.load(Ordering::SeqCst) == generation {
+            policies.insert(name.clone(), Arc::clone(&policy));
+        }
+        drop(policies);
         Ok(policy)
     }
 }

@@ -91,6 +91,7 @@ impl Runtime {
         if let Some((scheme, _)) = self.scheme(integration, given)? {
             scheme.check().map_err(|reason| RuntimeError::BadInput { what: "the credential", reason })?;
         }
+        connection.credential_given_at = self.shared.clock.now();
         connection.sealed = match given {
             CredentialSpec::None => None,
             given => {
@@ -128,7 +129,7 @@ impl Runtime {
                 serde_json::from_slice(self.keyring()?.open(&purpose, sealed)?.expose()).map_err(encode)?;
             tokens = Some(kept);
         }
-        let (runtime, name, given_at) = (self.downgrade(), connection.name.clone(), connection.updated_at);
+        let (runtime, name, given_at) = (self.downgrade(), connection.name.clone(), connection.credential_given_at);
         let keeper = Keeper { runtime, connection: name, given_at };
         let clock = Arc::clone(&self.shared.clock);
         let credential = Arc::new(Credential::new(scheme, tokens, hosts, Some(Arc::new(keeper)), clock));
@@ -265,7 +266,7 @@ impl Keeper {
         let kept = async {
             let _changing = runtime.changing.lock().await;
             let mut connection = runtime.connection(&self.connection).await?;
-            if connection.updated_at != self.given_at {
+            if connection.credential_given_at != self.given_at {
                 return Ok(());
             }
             change(&runtime, &mut connection)?;

@@ -92,6 +92,9 @@ pub enum RuntimeError {
          take a new key"
     )]
     IdempotencyConflict,
+    /// So many calls of actions wait or run that no more are taken.
+    #[error("as many calls of actions wait or run as there may: try again in a moment")]
+    TooManyCalls,
     /// The script has taken the process down.
     #[error(
         "script {name}, version {version}, is quarantined and not run: {strikes} runs of it in a row ended badly, the last \
@@ -161,6 +164,7 @@ impl RuntimeError {
             Self::WrongKind { .. } => "wrong-kind",
             Self::BadInput { .. } => "bad-input",
             Self::IdempotencyConflict => "idempotency-conflict",
+            Self::TooManyCalls => "too-many-calls",
             Self::Quarantined { .. } => super::quarantine::QUARANTINED,
             Self::Broke(_) => "internal",
             Self::Stopping => "stopping",

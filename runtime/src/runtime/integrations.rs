@@ -94,7 +94,8 @@ pub struct OauthClient {
     /// The client's name at the API. Each connection's own if it is not given here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// The client's secret. Never shown again; left out in a later change it stays what it was.
+    /// The client's secret. Never shown again; left out in a later change it stays what it was, if the
+    /// host of `token_url` and `client_id` do, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(write_only)]
     pub client_secret: Option<Hidden>,
@@ -220,6 +221,7 @@ impl Runtime {
         }
         let _changing = self.changing.lock().await;
         let before = self.find_integration(&name).await?;
+        let is_new = before.is_none();
         let given = spec.auth.client_mut().and_then(|client| client.client_secret.take());
         let now = self.shared.clock.now();
         let mut integration = Integration {
@@ -231,17 +233,28 @@ impl Runtime {
         };
         integration.sealed_secret = match given {
             Some(secret) => Some(self.keyring()?.seal(&integration.purpose(), secret.0.as_bytes())?),
-            None if integration.spec.auth.client_mut().is_some() => {
-                before.as_ref().and_then(|before| before.sealed_secret.clone())
-            }
-            None => None,
+            // A secret stays with who it was given for: it is not sent anywhere else.
+            None => match (integration.spec.auth.client_mut(), before) {
+                (Some(client), Some(mut before)) => {
+                    let sealed = before.sealed_secret.take();
+                    before
+                        .spec
+                        .auth
+                        .client_mut()
+                        .filter(|old| {
+                            old.token_url.origin() == client.token_url.origin() && old.client_id == client.client_id
+                        })
+                        .and(sealed)
+                }
+                _ => None,
+            },
         };
         self.put_document(DocumentKind::Integration, integration.name.as_str(), &integration).await?;
         if let Some(shared) = self.accounts.manners_if_any(&integration.name) {
             shared.gate.set_rules(&integration.spec.rate);
         }
         self.accounts.forget_all();
-        Ok((integration, before.is_none()))
+        Ok((integration, is_new))
     }
 
     /// Whether the configuration lets integrations name the network.

@@ -143,7 +143,8 @@ impl Artifacts {
         let (mut files, mut total) = (Vec::new(), 0);
         for item in fs::read_dir(&self.dir)? {
             let item = item?;
-            let meta = item.metadata()?;
+            // Another one who makes room was there before.
+            let Ok(meta) = item.metadata() else { continue };
             let (modified, path) = (meta.modified()?, item.path());
             if is_unsealed(&path) {
                 // One that is being written is not of those that can go.
@@ -162,7 +163,12 @@ impl Artifacts {
                 break;
             }
             // What is mapped stays mapped.
-            fs::remove_file(path)?;
+            if let Err(error) = fs::remove_file(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, path = %path.display(), "a compiled script could not be removed to make room");
+                continue;
+            }
             (count, total) = (count - 1, total - bytes);
         }
         Ok(())

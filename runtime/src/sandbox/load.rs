@@ -281,6 +281,7 @@ impl Sandbox {
         let text_bytes: usize = text.iter().flat_map(|built| built.modules()).map(|(_, code)| code.len()).sum();
         let fuel = fuel.saturating_add(TEXT_FUEL.saturating_mul(text_bytes as u64));
         let limits = Limits { fuel, memory, timeout, ..Limits::default() };
+        let _slot = self.describing.acquire().await;
         let mut guest = self.guest(limits, None, has_one_memory(linked), text.clone(), None);
         let work = async {
             let store = &mut guest.store;

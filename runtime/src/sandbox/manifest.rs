@@ -64,6 +64,10 @@ fn check(manifest: Manifest) -> Result<Manifest, ScriptError> {
     Ok(manifest)
 }
 
+/// Fields that a model may leave out of its comparison, and bytes of the name of each.
+const MAX_IGNORED: usize = 64;
+const MAX_IGNORED_BYTES: usize = 256;
+
 fn name(text: &str) -> Result<crate::ids::ScriptName, ScriptError> {
     text.parse().map_err(|error| ScriptError::Manifest(format!("{error}")))
 }
@@ -78,6 +82,12 @@ fn models(given: Vec<types::Model>) -> Result<Vec<Model>, ScriptError> {
             return Err(ScriptError::Manifest(format!("model {name} is there twice")));
         }
         let schema = parse_schema(&format!("the schema of model {name}"), &model.schema)?;
+        // Each is compared with each field of each record.
+        if model.ignore.len() > MAX_IGNORED || model.ignore.iter().any(|name| name.len() > MAX_IGNORED_BYTES) {
+            return Err(ScriptError::Manifest(format!(
+                "model {name} ignores more than {MAX_IGNORED} fields, or one whose name is longer than {MAX_IGNORED_BYTES} bytes"
+            )));
+        }
         models.push(Model { name, schema, ignore: model.ignore });
     }
     Ok(models)
@@ -103,7 +113,10 @@ fn base_url(given: Option<String>) -> Result<Option<String>, ScriptError> {
     if let Some(text) = &given
         && !url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
     {
-        return Err(ScriptError::Manifest(format!("base-url {text:?} is not an http or https URL")));
+        return Err(ScriptError::Manifest(format!(
+            "base-url {:?} is not an http or https URL",
+            text.chars().take(200).collect::<String>()
+        )));
     }
     Ok(given)
 }
@@ -114,6 +127,10 @@ fn schema(what: &str, given: Option<String>) -> Result<Option<serde_json::Value>
 
 fn parse_schema(what: &str, text: &str) -> Result<serde_json::Value, ScriptError> {
     let refuse = |reason: String| ScriptError::Manifest(format!("{what}: {reason}"));
+    // As a tree it takes twenty times its text.
+    if text.len() > MAX_MANIFEST_BYTES {
+        return Err(refuse(format!("it has {} bytes, over {MAX_MANIFEST_BYTES}", text.len())));
+    }
     canonical::validate_object(text).map_err(|error| refuse(error.to_string()))?;
     serde_json::from_str(text).map_err(|error| refuse(error.to_string()))
 }

@@ -84,6 +84,7 @@ pub struct Sandbox {
     linker: Arc<Linker<HostState>>,
     clock: Arc<dyn Clock>,
     slots: Arc<Semaphore>,
+    describing: Arc<Semaphore>,
     artifacts: Option<Arc<Artifacts>>,
     scan_limits: ScanLimits,
     compiler: Arc<Compiler>,
@@ -112,6 +113,9 @@ impl SandboxError {
     }
 }
 
+/// Scripts that are asked for their manifest at once. They have slots of their own, so that uploads take none from runs.
+const DESCRIBES: u32 = 4;
+
 /// A guest's store with its meters.
 struct Guest {
     store: wasmtime::Store<HostState>,
@@ -132,7 +136,8 @@ enum Stop {
 impl Sandbox {
     /// A sandbox in which `runs` runs fit at once; more wait for a slot.
     pub fn new(runs: u32, clock: Arc<dyn Clock>) -> Result<Self, SandboxError> {
-        let engine = engine::engine(runs).map_err(|error| SandboxError(format!("{error:#}")))?;
+        let engine =
+            engine::engine(runs.saturating_add(DESCRIBES)).map_err(|error| SandboxError(format!("{error:#}")))?;
         let mut linker = Linker::new(&engine);
         load::link(&mut linker).map_err(|error| SandboxError(format!("{error:#}")))?;
         let slots = Arc::new(Semaphore::new(runs as usize));
@@ -142,6 +147,7 @@ impl Sandbox {
             linker: Arc::new(linker),
             clock,
             slots,
+            describing: Arc::new(Semaphore::new(DESCRIBES as usize)),
             artifacts: None,
             scan_limits: ScanLimits::default(),
             compiler,

@@ -121,9 +121,17 @@ fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
         .collect()
 }
 
-/// Rust's hashes at the end of a symbol say nothing to a person.
+/// Rust's hashes at the end of a symbol say nothing to a person; nor does a name that is a page long.
 fn demangle(name: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(name))
+    const MAX_CHARS: usize = 256;
+    if name.len() > 8 * MAX_CHARS {
+        return name.chars().take(MAX_CHARS).collect();
+    }
+    let mut text = format!("{:#}", rustc_demangle::demangle(name));
+    if text.len() > MAX_CHARS {
+        text = text.chars().take(MAX_CHARS).collect();
+    }
+    text
 }
 
 /// What is stored of a failure that the script returned; places in a script that is text are its author's.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::limits::RunMeter;
 use crate::clock::Clock;
@@ -198,6 +198,10 @@ impl Pollable for Stdio {
 
 impl OutputStream for Stdio {
     fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        // What `check-write` permits; libraries keep to it, and what is over it is for no good.
+        if bytes.len() > MAX_LINE_BYTES {
+            return Err(StreamError::trap("more was written at once than check-write permits"));
+        }
         self.take_in(&bytes);
         Ok(())
     }

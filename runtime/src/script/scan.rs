@@ -142,7 +142,11 @@ impl Scan<'_> {
             }
             Payload::End(offset) => self.end(offset)?,
 
-            Payload::TypeSection(section) => self.define(section.count(), section.range().start)?,
+            Payload::TypeSection(section) => {
+                let range = section.range();
+                self.types((range.end - range.start) as u64, range.start)?;
+                self.define(section.count(), range.start)?;
+            }
             Payload::ImportSection(section) => self.define(section.count(), section.range().start)?,
             Payload::TagSection(section) => self.define(section.count(), section.range().start)?,
             Payload::GlobalSection(section) => self.define(section.count(), section.range().start)?,
@@ -319,7 +323,7 @@ impl Scan<'_> {
 
     fn types(&mut self, bytes: u64, offset: usize) -> Result<(), ScriptError> {
         self.type_bytes = self.type_bytes.saturating_add(bytes);
-        within("bytes of component types", self.type_bytes, MAX_TYPE_BYTES, offset)
+        within("bytes of types", self.type_bytes, MAX_TYPE_BYTES, offset)
     }
 
     fn instantiate(

@@ -83,12 +83,26 @@ pub fn digest(record: &str, ignore: &[String], scratch: &mut Scratch) -> Result<
 
 /// Whether `text` is an object that this module accepts: for checkpoints, metadata and configurations.
 pub fn validate_object(text: &str) -> Result<(), JsonError> {
-    Parser::new(text, &mut Scratch::default())?.top_level(&[])
+    let mut scratch = Scratch::default();
+    Parser::new(text, &mut scratch)?.top_level(&[])?;
+    refuse_reserved(text, &scratch)
+}
+
+/// `serde_json` takes objects with keys of its own for something else than objects: their texts are read again, as deep as they
+/// like. What is read into its trees later has none.
+fn refuse_reserved(text: &str, scratch: &Scratch) -> Result<(), JsonError> {
+    const RESERVED: &[u8] = b"$serde_json::private::";
+    if scratch.form.windows(RESERVED.len()).any(|found| found == RESERVED) {
+        return Err(JsonError { offset: text.len(), reason: JsonReason::ReservedKey });
+    }
+    Ok(())
 }
 
 /// Whether `text` is one value of any kind that this module accepts: for what actions take and return.
 pub fn validate_value(text: &str) -> Result<(), JsonError> {
-    Parser::new(text, &mut Scratch::default())?.any()
+    let mut scratch = Scratch::default();
+    Parser::new(text, &mut scratch)?.any()?;
+    refuse_reserved(text, &scratch)
 }
 
 /// `base` with its top-level fields replaced, in their places, by those of `fields`; new ones follow in the order of

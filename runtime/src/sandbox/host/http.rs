@@ -149,9 +149,12 @@ impl WayOut {
     }
 }
 
-/// What the host holds of a request until its answer is there: the rest is small.
+/// What the host holds of a request until its answer is there. Only once it is sent is it known that its address and headers are
+/// within their limits.
 pub(super) fn weight(request: &Request) -> u64 {
-    request.body.as_ref().map_or(0, |body| body.len() as u64)
+    let pairs = request.headers.iter().chain(&request.query).map(|(name, value)| name.len() + value.len());
+    let text = request.url.len() + request.method.len() + pairs.sum::<usize>();
+    (text + request.body.as_ref().map_or(0, Vec::len)) as u64
 }
 
 impl RunHost {

@@ -45,6 +45,9 @@ pub enum JsonReason {
     /// A key that the same object has already.
     #[error("this object already has a member with this key; keep one of them")]
     DuplicateKey,
+    /// A text that only a library may use.
+    #[error("`$serde_json::private::` is in it, which is kept for the library that reads it")]
+    ReservedKey,
     /// Something else where a key belongs.
     #[error("expected a key in double quotes here")]
     ExpectedKey,
