@@ -255,6 +255,11 @@ impl Ground {
         lines.filter_map(|line| line["fields"]["limit"].as_str().map(str::to_owned)).collect()
     }
 
+    /// The address of the service's figures.
+    pub(super) fn metrics(&self) -> &str {
+        &self.metrics
+    }
+
     /// The resident memory of the process, in bytes.
     pub(super) async fn memory(&self) -> u64 {
         self.figures().await.memory

@@ -120,6 +120,19 @@ fn a_manifest_says_whether_its_sync_starts_by_itself() {
 }
 
 #[test]
+fn a_schema_that_its_reader_would_read_a_second_time_is_refused() {
+    on_shared_bench(async |bench| {
+        let text = "[".repeat(127) + &"]".repeat(127);
+        for key in ["$serde_json::private::RawValue", "\\u0024serde_json::private::RawValue"] {
+            let models = vec![("M".to_owned(), format!(r#"{{"{key}":"{text}"}}"#))];
+            let script = HandWritten { manifest: Manifest { models, ..Manifest::default() }, ..HandWritten::default() };
+            let error = bench.runtime.load(script.bytes()).await.err().expect("refused");
+            assert_eq!(error.code(), "bad-manifest", "{error}");
+        }
+    });
+}
+
+#[test]
 fn a_manifest_of_very_many_models_is_refused_soon() {
     on_shared_bench(async |bench| {
         let models = (0..150_000).map(|nth| (format!("M{nth}"), "{}".to_owned())).collect();

@@ -225,6 +225,10 @@ fn methods_that_nothing_takes_and_headers_that_would_change_one_do_nothing() {
             assert_eq!(statuses(&answer), [405], "{answer}");
             assert!(!answer.contains("seen"), "{answer}");
         }
+        // No stranger gives figures a name.
+        let figures = ground.client.send(ground.client.plain(ground.metrics())).await.text;
+        assert!(figures.contains(r#"method="other""#), "{figures}");
+        assert!(!figures.contains("BREW"), "{figures}");
         for name in ["x-http-method-override", "x-http-method", "x-method-override"] {
             let request = ground.client.request(Method::GET, "/v1/connections/canary").header(name, "DELETE");
             ground.client.send(request).await.ok();

@@ -450,6 +450,8 @@ fn a_value_of_any_kind_is_held_to_the_same_rules() {
         ("\"\\ud800\"", JsonReason::LoneSurrogate),
         ("[{\"a\":1,\"a\":2}]", JsonReason::DuplicateKey),
         ("{\"a\":1,\"\\u0061\":2}", JsonReason::DuplicateKey),
+        // `serde_json` would read the text in it again, with a depth of its own.
+        ("[{\"\\u0024serde_json::private::RawValue\":\"[]\"}]", JsonReason::ReservedKey),
         (&deep(65), JsonReason::TooDeep),
         (&deep(100_000), JsonReason::TooDeep),
     ] {
