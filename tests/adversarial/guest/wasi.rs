@@ -146,10 +146,31 @@ fn what_wasi_would_pile_up_print_or_leave_by_ends_within_the_limits_too() {
             let run = once(ground, name, script, with).await;
             ran(&run, code);
             limits.push(code);
+            run
         };
         // So many clocks that ring at once, each asked about again and again.
         let pile = "(loop $more (drop (call $subscribe (i64.const 1000000000))) (br $more))";
         expect("g40-pile", &wasi(CLOCK, "wasi:clocks/monotonic-clock@0.2.6", SUBSCRIBE, pile), "", "exhausted").await;
+
+        // One clock, asked about a hundred thousand times in one call.
+        let poll = r#"(import "wasi:io/poll@0.2.6" "poll" (func $poll (param i32 i32 i32)))"#;
+        let crowd = HandWritten {
+            wit: Wit::Importing {
+                packages: CLOCK,
+                import: "wasi:clocks/monotonic-clock@0.2.6; import wasi:io/poll@0.2.6",
+            },
+            ..wasi(
+                CLOCK,
+                "",
+                &format!("{SUBSCRIBE} {poll}"),
+                "(local.set $i (i32.const 1024)) (global.set $heap (call $subscribe (i64.const 0)))
+                (loop $fill (i32.store (local.get $i) (global.get $heap)) (local.set $i (i32.add (local.get $i) (i32.const 4)))
+                (br_if $fill (i32.lt_u (local.get $i) (i32.const 800000))))
+                (call $poll (i32.const 1024) (i32.const 100000) (i32.const 512))",
+            )
+        };
+        let run = expect("g40-crowd", &crowd, "", "trapped").await;
+        assert!(run["outcome"]["message"].as_str().unwrap().contains("handle limit exceeded"), "{run:#}");
 
         // The way out is an end of the run, not of the process.
         let exit = wasi(
