@@ -176,7 +176,7 @@ impl Runtime {
             incident::report(
                 "too-many-calls",
                 format_args!("action {script} of connection {connection}"),
-                "wait already",
+                format_args!("{waiting} bytes of calls are under way"),
             );
             return Err(RuntimeError::TooManyCalls);
         }
@@ -345,14 +345,17 @@ impl Runtime {
     ) -> Result<(Response, impl Send + Sync + 'static + use<>), RuntimeError> {
         let policy = self.policy(connection).await?;
         let held = policy.max_body_bytes.saturating_add(request.body.as_ref().map_or(0, |body| body.len() as u64));
-        let admitted = self.shared.scheduler.admit(held).await;
+        let mut admitted = self.shared.scheduler.admit(held).await;
         let answer = self.shared.egress()?.send(&policy, request, &ProxyMeter::default()).await;
         if let Err(error) = &answer
             && let Some(limit) = error.limit()
         {
             incident::report(limit, format_args!("request through the proxy of connection {connection}"), error);
         }
-        Ok((answer?, admitted))
+        let answer = answer?;
+        // How slowly it is taken must not hold back others for more than it is.
+        admitted.keep(answer.body.len() as u64);
+        Ok((answer, admitted))
     }
 }
 

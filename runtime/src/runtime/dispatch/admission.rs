@@ -25,11 +25,20 @@ pub(in crate::runtime) struct Admitted {
     memory: u64,
 }
 
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        lock(&self.scheduler.planner).give_memory(self.memory);
+impl Admitted {
+    /// Gives back what is beyond so much.
+    pub(in crate::runtime) fn keep(&mut self, memory: u64) {
+        let rest = self.memory.saturating_sub(memory);
+        self.memory -= rest;
+        lock(&self.scheduler.planner).give_memory(rest);
         self.scheduler.ends.send_modify(|count| *count += 1);
         self.scheduler.wake.notify_one();
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.keep(0);
     }
 }
 
