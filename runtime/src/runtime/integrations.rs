@@ -234,20 +234,11 @@ impl Runtime {
         integration.sealed_secret = match given {
             Some(secret) => Some(self.keyring()?.seal(&integration.purpose(), secret.0.as_bytes())?),
             // A secret stays with who it was given for: it is not sent anywhere else.
-            None => match (integration.spec.auth.client_mut(), before) {
-                (Some(client), Some(mut before)) => {
-                    let sealed = before.sealed_secret.take();
-                    before
-                        .spec
-                        .auth
-                        .client_mut()
-                        .filter(|old| {
-                            old.token_url.origin() == client.token_url.origin() && old.client_id == client.client_id
-                        })
-                        .and(sealed)
-                }
-                _ => None,
-            },
+            None => before.and_then(|mut before| {
+                let (old, new) = (before.spec.auth.client_mut()?, integration.spec.auth.client_mut()?);
+                let is_same = old.token_url.origin() == new.token_url.origin() && old.client_id == new.client_id;
+                before.sealed_secret.filter(|_| is_same)
+            }),
         };
         self.put_document(DocumentKind::Integration, integration.name.as_str(), &integration).await?;
         if let Some(shared) = self.accounts.manners_if_any(&integration.name) {
